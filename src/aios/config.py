@@ -1,0 +1,244 @@
+"""Settings: defaults, then the TOML file, then `AIOS_*` of the environment, then flags. Frozen once made.
+
+Every field's docstring is its documentation: `docs/reference/config.md` is written from here. An unknown key
+is an error that names the nearest known one, so a typing mistake can't silently change nothing.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast, get_args, get_type_hints
+
+import msgspec
+
+from aios.errors import ConfigError
+from aios.syscalls import Limits
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of a table of the file."""
+
+
+class ServerSettings(Section, frozen=True):
+    host: str = "127.0.0.1"
+    """Address to listen on. Off loopback, keys are required whatever `keys_required` says."""
+    port: int = 8420
+    """TCP port; 0 picks a free one."""
+    keys_required: bool = False
+    """Refuse callers without a known key, on loopback too."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Host names accepted in the Host header besides loopback names and `host` (against DNS rebinding)."""
+    allowed_origins: tuple[str, ...] = ()
+    """Web origins (`https://…`) that may call the kernel from a browser; by default none may."""
+    max_body_mb: float = 32.0
+    """Largest request body, MB."""
+    drain_s: float = 30.0
+    """On SIGTERM: how long running calls may go on before they are cancelled, seconds."""
+
+
+class StateSettings(Section, frozen=True):
+    dir: str = ""
+    """Folder of the journal, the keys and the daemon file; "" is `$XDG_STATE_HOME/aios`."""
+    idempotency_ttl_s: float = 86_400.0
+    """How long a stored answer is kept for its idempotency key, seconds."""
+
+
+class SchedulerSettings(Section, frozen=True):
+    policy: str = "rr"
+    """Scheduling policy: a name registered under `aios.policies` (`fifo`, `rr`)."""
+    quantum_tokens: int = 64
+    """Generated tokens after which a running call may be preempted for a waiting one."""
+    max_queue: int = 10_000
+    """Most calls that may wait for one core; further callers wait at the door, they are not refused."""
+
+
+class ProcessSettings(Section, frozen=True):
+    """Defaults of a process made for an unknown caller."""
+
+    idle_ttl_s: float = 900.0
+    """A process that a caller's name made exits after so long without a call, seconds; 0: never."""
+    max_processes: int = 10_000
+    """Most live processes."""
+    limits: Limits = Limits()
+    """`calls`, `tokens`, `concurrency` of each such process; unset is unlimited."""
+
+
+class CoreSettings(Section, frozen=True):
+    """One `[[cores]]` table. Fields that a kind does not use must not be set for it (an error says so)."""
+
+    name: str
+    """Unique name of the core."""
+    kind: str = "llama"
+    """`llama` (embedded), `openai` (an OpenAI-compatible endpoint), `scripted` (tests and simulation)."""
+    # llama
+    model: str = ""
+    """llama: a catalogue name (`aios models`) or the path of a GGUF file."""
+    slots: int = 4
+    """llama, scripted: sequences that decode at once."""
+    context: int = 0
+    """llama: window of one sequence, tokens; 0 is the smaller of the model's own and 4096."""
+    threads: int = 0
+    """llama: engine threads; 0 is the number of cores this process may use."""
+    gpu_layers: int = 0
+    """llama: layers to offload to a GPU; -1 is all."""
+    kv_ram_mb: float = 1024.0
+    """llama: RAM for parked contexts and shared prefixes, MB."""
+    exact: bool = True
+    """llama: bit-exact interrupt and restore (separate KV streams, no flash attention). false is faster."""
+    deterministic: bool = False
+    """llama: an answer does not depend on what else runs: sequences decode one by one, prefill is cut at
+    fixed positions. Implies `exact`."""
+    prefill_chunk: int = 128
+    """llama: most prompt tokens one engine step takes besides the decoding sequences, tokens."""
+    max_restarts: int = 5
+    """llama: restarts of a crashed worker within a minute before the core gives up."""
+    # openai
+    base_url: str = ""
+    """openai: URL up to and with `/v1`."""
+    api_key_env: str = ""
+    """openai: environment variable that holds the key; "" sends none."""
+    models: tuple[str, ...] = ()
+    """openai, scripted: model names this core serves; openai with none asks the endpoint at start."""
+    window: int = 64
+    """openai: most requests in flight; the kernel keeps the rest, where it can order them."""
+    timeout_s: float = 600.0
+    """openai: longest silence of the endpoint, seconds."""
+    retries: int = 4
+    """openai: tries after the first for 429, 5xx and broken connections."""
+    # scripted
+    tokens_per_s: float = 0.0
+    """scripted: decoding speed of one slot; 0 is as fast as possible."""
+
+
+CORE_FIELDS: Mapping[str, frozenset[str]] = {
+    "llama": frozenset(
+        "model slots context threads gpu_layers kv_ram_mb exact deterministic"  # noqa: SIM905
+        " prefill_chunk max_restarts".split()
+    ),
+    "openai": frozenset("base_url api_key_env models window timeout_s retries".split()),  # noqa: SIM905
+    "scripted": frozenset("slots models tokens_per_s".split()),  # noqa: SIM905
+}
+"""Which fields of CoreSettings each built-in kind uses."""
+
+
+class Settings(Section, frozen=True):
+    """The whole configuration."""
+
+    server: ServerSettings = ServerSettings()
+    state: StateSettings = StateSettings()
+    scheduler: SchedulerSettings = SchedulerSettings()
+    processes: ProcessSettings = ProcessSettings()
+    cores: tuple[CoreSettings, ...] = ()
+    """Cores in order; the first is the default. Empty: one llama core with the default catalogue model."""
+
+    def state_dir(self) -> Path:
+        """The state folder, from `[state] dir` or the XDG default. Not created here."""
+        if self.state.dir:
+            return Path(self.state.dir).expanduser()
+        base = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+        return Path(base).expanduser() / "aios"
+
+
+def load(
+    path: str | Path | None = None,
+    env: Mapping[str, str] | None = None,
+    flags: Mapping[str, Any] | None = None,
+) -> Settings:
+    """Read settings. `path` None: `aios.toml` in the working folder, if there. `flags` maps dotted names
+    (`server.port`) to values; None values are skipped.
+
+    Environment: `AIOS_SERVER_PORT` sets `server.port`; values are read as TOML, else as text.
+    Raises ConfigError for a missing file, bad TOML, an unknown key (naming the nearest) or a wrong type.
+    """
+    raw = _read(path)
+    for name, value in _from_env(os.environ if env is None else env):
+        _put(raw, name, value)
+    for name, value in (flags or {}).items():
+        if value is not None:
+            _put(raw, tuple(name.split(".")), value)
+    return parse(raw)
+
+
+def parse(raw: Mapping[str, Any]) -> Settings:
+    """Check a mapping of tables and make Settings of it. Raises ConfigError."""
+    _check_keys(raw, Settings, "")
+    try:
+        settings = msgspec.convert(raw, Settings)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"The configuration is wrong: {error}.", "Correct that value.") from error
+    _check_cores(settings.cores, cast("list[dict[str, Any]]", raw.get("cores", [])))
+    return settings
+
+
+def _read(path: str | Path | None) -> dict[str, Any]:
+    file = Path(path) if path is not None else Path("aios.toml")
+    if path is None and not file.exists():
+        return {}
+    try:
+        return tomllib.loads(file.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"There is no file {file}.", "Name an existing file with --config.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} is not TOML: {error}.", "Correct that line.") from error
+
+
+def _from_env(env: Mapping[str, str]) -> list[tuple[tuple[str, ...], Any]]:
+    found: list[tuple[tuple[str, ...], Any]] = []
+    for section, kind in get_type_hints(Settings).items():
+        if not (isinstance(kind, type) and issubclass(kind, Section)):
+            continue
+        prefix = f"AIOS_{section.upper()}_"
+        for name, text in env.items():
+            if name.startswith(prefix):
+                found.append(((section, name[len(prefix) :].lower()), _value(text)))
+    return found
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _put(raw: dict[str, Any], name: tuple[str, ...], value: Any) -> None:
+    for part in name[:-1]:
+        raw = raw.setdefault(part, {})
+    raw[name[-1]] = value
+
+
+def _check_keys(raw: Any, kind: Any, where: str) -> None:
+    """Walk `raw` beside the Struct `kind` and name the nearest key for any that is unknown."""
+    if isinstance(raw, list):
+        inner = next((a for a in get_args(kind) if a is not Ellipsis), None)
+        for i, entry in enumerate(cast("list[Any]", raw)):
+            _check_keys(entry, inner, f"{where}[{i}]")
+        return
+    if not (isinstance(raw, dict) and isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
+        return
+    hints = get_type_hints(kind)
+    for key, value in cast("dict[str, Any]", raw).items():
+        name = f"{where}.{key}".lstrip(".")
+        if key not in kind.__struct_fields__:
+            near = difflib.get_close_matches(key, kind.__struct_fields__, n=1, cutoff=0.0)
+            raise ConfigError(f"Unknown setting {name!r}.", f"The nearest known one is {near[0]!r}.")
+        _check_keys(value, hints[key], name)
+
+
+def _check_cores(cores: tuple[CoreSettings, ...], raw: list[dict[str, Any]]) -> None:
+    seen: set[str] = set()
+    for core, given in zip(cores, raw, strict=True):
+        if core.name in seen:
+            raise ConfigError(f"Two cores are called {core.name!r}.", "Give each [[cores]] its own name.")
+        seen.add(core.name)
+        used = CORE_FIELDS.get(core.kind)
+        if used is None:
+            continue  # a plug-in's kind: it checks its own fields
+        for field in given:
+            if field not in used | {"name", "kind"}:
+                mend = f"Fields of {core.kind}: {', '.join(sorted(used))}."
+                raise ConfigError(f"cores.{core.name}: {field!r} is not for kind {core.kind!r}.", mend)

@@ -1,0 +1,189 @@
+"""What a core is: one LLM instance, embedded or behind an endpoint.
+
+A core executes; it decides nothing. The scheduler gives it a *sequence* (one choice of one `Generate`) and a
+slot, and reads *steps* until the sequence ended or left the slot. Between two stays a sequence keeps all that
+is needed to go on exactly: its tokens, what it generated, and (where the core has contexts) its KV state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from aios.syscalls import Delta, Embed, Embeddings, FinishReason, Generate, Record
+
+
+class Ended(Record, frozen=True):
+    """The sequence is done. `reasons` holds the finish reason of each choice it produced.
+
+    `prompt_tokens` is the length of the prompt, of which the KV of `cached_tokens` was not computed anew."""
+
+    reasons: dict[int, FinishReason]
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+
+
+class Yielded(Record, frozen=True):
+    """The sequence left its slot and is not done: run it again, in any slot, to go on with the next token."""
+
+    why: Literal["interrupt", "core_lost"] = "interrupt"
+
+
+Step = Delta | Ended | Yielded
+
+
+@dataclass(frozen=True, slots=True)
+class ContextSpec:
+    """How a core keeps contexts, for those that can save and restore KV.
+
+    `kv_bytes_per_token` bytes a token of context; `ram_bytes` the budget for parked KV; `align` > 1 means
+    that only a multiple of so many prefilled tokens may be reused by another call (deterministic mode);
+    `truncatable` False means that KV can be reused only whole (recurrent and sliding-window models)."""
+
+    kv_bytes_per_token: int
+    ram_bytes: int
+    align: int = 1
+    truncatable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What the scheduler may ask of a core. `window`: tokens of prompt and answer together; 0 unknown.
+    `interruptible`: `interrupt` works, so that a quantum can be enforced."""
+
+    window: int = 0
+    interruptible: bool = False
+    embeddings: bool = False
+    contexts: ContextSpec | None = None
+
+
+@dataclass(slots=True)
+class Sequence:
+    """One choice of one `Generate` on its way through a core.
+
+    `tokens` is the prompt in the core's vocabulary (empty where the core hides tokens), `generated` what was
+    generated so far; both together are the context. `state` is the core's own (sampler, parser, partial
+    text) and means nothing to others. `group` says whose KV it may share."""
+
+    id: int
+    call: Generate
+    pid: int
+    group: str
+    choice: int = 0
+    tokens: list[int] = field(default_factory=list[int])
+    generated: list[int] = field(default_factory=list[int])
+    state: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """A piece of a core's parking memory: `offset` and `size` in bytes. It outlives the core's worker."""
+
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Save:
+    """Copy the KV of `slot` (idle) into `extent`; the slot keeps it."""
+
+    slot: int
+    extent: Extent
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Replace the KV of `slot` by the first `tokens` tokens of what `extent` holds."""
+
+    slot: int
+    extent: Extent
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """Replace the KV of `slot` by the first `tokens` tokens of what slot `source` holds."""
+
+    slot: int
+    source: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Truncate:
+    """Keep the first `tokens` tokens of the KV of `slot`."""
+
+    slot: int
+    tokens: int
+
+
+KvOp = Save | Load | Copy | Truncate
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """A slot, and what to do with KV, in order, before the sequence starts there. The core checks that the
+    KV it ends up with belongs to the sequence's own tokens, and computes whatever is missing."""
+
+    slot: int
+    ops: tuple[KvOp, ...] = ()
+    cached: int = 0
+    """Tokens whose KV should be there after `ops`."""
+
+
+class Core(Protocol):
+    """One LLM instance."""
+
+    name: str
+    """Unique in the kernel."""
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Model names it serves; the first is its default. Known after `start`."""
+        ...
+
+    @property
+    def capacity(self) -> int:
+        """Sequences that may be in `run` at once: slots, or the in-flight window, which may move."""
+        ...
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Known after `start`."""
+        ...
+
+    @property
+    def epoch(self) -> int:
+        """Grows each time all that was resident in the slots is lost (a worker restart)."""
+        ...
+
+    async def start(self) -> None:
+        """Load the model or check the endpoint. Raises ModelError, CoreError."""
+        ...
+
+    async def close(self) -> None:
+        """Free everything. Running sequences end with `CoreUnavailable`."""
+        ...
+
+    async def prepare(self, call: Generate, pid: int, group: str) -> list[Sequence]:
+        """Render, tokenize, compile and check a call: one sequence a choice, or one for all.
+
+        Raises BadRequest (ContextOverflow, InvalidSchema, …) for what can't run."""
+        ...
+
+    def run(self, sequence: Sequence, seat: Seat) -> AsyncGenerator[Step, None]:
+        """Run `sequence` in `seat.slot` until it ended or was interrupted; the last step is `Ended` or
+        `Yielded`. Closing the generator cancels: the slot is free within one engine step.
+
+        Raises CoreError. A worker that died yields `Yielded(why="core_lost")` once it is back."""
+        ...
+
+    def interrupt(self, sequence: Sequence) -> None:
+        """Ask a running sequence to leave its slot after the current step. It may end first."""
+        ...
+
+    async def embed(self, call: Embed) -> Embeddings:
+        """Embed texts. Raises BadRequest where `capabilities.embeddings` is False."""
+        ...

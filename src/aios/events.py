@@ -1,0 +1,192 @@
+"""Frozen event types and the bus.
+
+Events are the only source for `ps`, `strace`, metrics, traces and dashboards: what is not an event did not
+happen. `t` is wall-clock seconds (Unix time); `seq` is the bus's own count, gapless, so a subscriber can tell
+that it fell behind. Publishing never waits: a subscriber that does not keep up loses its oldest events and is
+told how many by a `Lost`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Generator
+from contextlib import contextmanager
+from typing import Literal
+
+import msgspec
+
+from aios.syscalls import ProcessState
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="event"):
+    """Base: who it concerns. `pid` 0 is the kernel itself; `call` 0 is no call."""
+
+    t: float = 0.0
+    seq: int = 0
+    pid: int = 0
+    call: int = 0
+
+
+class SyscallStarted(Event, frozen=True, tag="syscall.started"):
+    kind: str
+    detail: str = ""
+
+
+class SyscallFinished(Event, frozen=True, tag="syscall.finished"):
+    kind: str
+    seconds: float = 0.0
+    error: str = ""
+    """The error's code; empty on success."""
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    queue_s: float = 0.0
+
+
+class Queued(Event, frozen=True, tag="sched.queued"):
+    core: str
+    waiting: int = 0
+
+
+class Dispatched(Event, frozen=True, tag="sched.dispatched"):
+    """A sequence got a slot. `cached` of its `tokens` context tokens have their KV there."""
+
+    core: str
+    slot: int
+    waited_s: float = 0.0
+    tokens: int = 0
+    cached: int = 0
+
+
+class FirstToken(Event, frozen=True, tag="sched.first_token"):
+    core: str
+    slot: int
+
+
+class Interrupted(Event, frozen=True, tag="sched.interrupted"):
+    """A sequence left its slot before it was done. `why`: quantum, pause, core_lost."""
+
+    core: str
+    slot: int
+    why: Literal["quantum", "pause", "core_lost"] = "quantum"
+    generated: int = 0
+
+
+class Finished(Event, frozen=True, tag="sched.finished"):
+    core: str
+    slot: int
+    generated: int = 0
+    reason: str = ""
+
+
+class ContextMoved(Event, frozen=True, tag="context.moved"):
+    """The KV of a context went from one place to another; `tokens` long, `bytes` big (0 if unknown)."""
+
+    context: int
+    where: Literal["resident", "parked", "swapped", "dropped", "shared"]
+    tokens: int = 0
+    bytes: int = 0
+
+
+class ProcessChanged(Event, frozen=True, tag="process.changed"):
+    name: str
+    state: ProcessState
+    reason: str = ""
+
+
+class CoreChanged(Event, frozen=True, tag="core.changed"):
+    core: str
+    state: Literal["starting", "ready", "lost", "restarted", "closed", "open", "half_open"]
+    reason: str = ""
+
+
+class KernelChanged(Event, frozen=True, tag="kernel.changed"):
+    state: Literal["starting", "ready", "draining", "closed"]
+
+
+class Lost(Event, frozen=True, tag="bus.lost"):
+    """The subscriber was too slow: so many events before this one are missing."""
+
+    count: int
+
+
+AnyEvent = (
+    SyscallStarted
+    | SyscallFinished
+    | Queued
+    | Dispatched
+    | FirstToken
+    | Interrupted
+    | Finished
+    | ContextMoved
+    | ProcessChanged
+    | CoreChanged
+    | KernelChanged
+    | Lost
+)
+
+
+class Subscription:
+    """One reader's bounded view of the bus. Iterate it; it ends when the bus is closed."""
+
+    def __init__(self, limit: int) -> None:
+        self._events: deque[Event] = deque()
+        self._limit = limit
+        self._lost = 0
+        self._wake = asyncio.Event()
+        self._closed = False
+
+    def offer(self, event: Event) -> None:
+        if len(self._events) >= self._limit:
+            self._events.popleft()
+            self._lost += 1
+        self._events.append(event)
+        self._wake.set()
+
+    def close(self) -> None:
+        self._closed = True
+        self._wake.set()
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        while True:
+            if self._lost:
+                lost, self._lost = self._lost, 0
+                yield Lost(t=time.time(), count=lost)
+            while self._events:
+                yield self._events.popleft()
+            if self._closed:
+                return
+            self._wake.clear()
+            await self._wake.wait()
+
+
+class EventBus:
+    """Fan-out of events to subscribers, in order. Belongs to one event loop; publishing is synchronous."""
+
+    def __init__(self) -> None:
+        self._subscribers: set[Subscription] = set()
+        self._seq = 0
+
+    def publish(self, event: Event) -> None:
+        """Stamp `event` with time and sequence number and hand it to every subscriber. Cheap without any."""
+        self._seq += 1
+        if self._subscribers:
+            stamped = msgspec.structs.replace(event, t=time.time(), seq=self._seq)
+            for subscriber in self._subscribers:
+                subscriber.offer(stamped)
+
+    @contextmanager
+    def subscribe(self, limit: int = 10_000) -> Generator[Subscription]:
+        """All events from now on, at most `limit` of them unread."""
+        subscription = Subscription(limit)
+        self._subscribers.add(subscription)
+        try:
+            yield subscription
+        finally:
+            self._subscribers.discard(subscription)
+
+    def close(self) -> None:
+        for subscriber in self._subscribers:
+            subscriber.close()
