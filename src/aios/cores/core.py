@@ -38,11 +38,13 @@ Step = Delta | Ended | Yielded
 class ContextSpec:
     """How a core keeps contexts, for those that can save and restore KV.
 
-    `kv_bytes_per_token` bytes a token of context; `ram_bytes` the budget for parked KV; `align` > 1 means
-    that only a multiple of so many prefilled tokens may be reused by another call (deterministic mode);
-    `truncatable` False means that KV can be reused only whole (recurrent and sliding-window models)."""
+    A parked context of n tokens takes `bytes_base + n * bytes_per_token` bytes of the `ram_bytes` of parking
+    memory. `align` > 1 means that only a multiple of so many prefilled tokens may be reused by another call
+    (deterministic mode); `truncatable` False means that KV can be reused only whole (recurrent and
+    sliding-window models)."""
 
-    kv_bytes_per_token: int
+    bytes_base: int
+    bytes_per_token: int
     ram_bytes: int
     align: int = 1
     truncatable: bool = True
@@ -64,8 +66,9 @@ class Sequence:
     """One choice of one `Generate` on its way through a core.
 
     `tokens` is the prompt in the core's vocabulary (empty where the core hides tokens), `generated` what was
-    generated so far; both together are the context. `state` is the core's own (sampler, parser, partial
-    text) and means nothing to others. `group` says whose KV it may share."""
+    generated so far; both together are the context, and `kv` says of how many of its tokens the KV was in the
+    slot when last heard of. `prefilled` counts the prompt tokens computed for it over all its stays. `state`
+    is the core's own (sampler, parser, partial text). `group` says whose KV it may share."""
 
     id: int
     call: Generate
@@ -74,15 +77,19 @@ class Sequence:
     choice: int = 0
     tokens: list[int] = field(default_factory=list[int])
     generated: list[int] = field(default_factory=list[int])
+    kv: int = 0
+    prefilled: int = 0
     state: Any = None
 
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """A piece of a core's parking memory: `offset` and `size` in bytes. It outlives the core's worker."""
+    """A piece of a core's parking memory: `offset` and `size` in bytes. It outlives the core's worker.
+    `serial` is unique: what an earlier extent left at the same place is never taken for this one's."""
 
     offset: int
     size: int
+    serial: int
 
 
 @dataclass(frozen=True, slots=True)

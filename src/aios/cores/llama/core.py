@@ -1,0 +1,391 @@
+"""The embedded core: llama.cpp in a worker process, seen from the kernel.
+
+The kernel side renders and parses chat, owns the parking memory, and restarts the worker when it dies: the
+sequences that ran there yield with `core_lost` and go on from their tokens. Everything native is in the worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import secrets
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from aios.config import CoreSettings
+from aios.cores.core import Capabilities, ContextSpec, Ended, Seat, Sequence, Step, Yielded
+from aios.cores.llama import grammar
+from aios.cores.llama.chat import ChatFormat, Prompt
+from aios.cores.llama.link import Link, WorkerLost
+from aios.cores.llama.messages import (
+    Done,
+    EmbedTexts,
+    Failed,
+    FromWorker,
+    Left,
+    Options,
+    Ready,
+    Seated,
+    Start,
+    Stop,
+    Token,
+    TokenIds,
+    Tokenize,
+    Tokens,
+    ToWorker,
+    Vectors,
+    to_wire,
+)
+from aios.cores.llama.parking import ParkingMemory
+from aios.cores.llama.toolcalls import AnswerParser
+from aios.errors import AiosError, BadRequest, ContextOverflow, CoreUnavailable, EngineCrashed, by_code
+from aios.events import CoreChanged, EventBus
+from aios.models.store import ModelStore
+from aios.syscalls import Delta, Embed, Embeddings, FinishReason, Generate, TokenLogprob, Usage
+
+T = TypeVar("T")
+Mail = Seated | Token | Done | Left | Failed | AiosError
+
+
+@dataclass(slots=True)
+class Progress:
+    """This core's part of a sequence: how to draw, when to stop, and how to read the text."""
+
+    prompt: Prompt
+    parser: AnswerParser
+    seed: int
+    max_tokens: int
+
+
+class LlamaCore:
+    """One GGUF model on this machine. `[[cores]] kind = "llama"`."""
+
+    def __init__(self, settings: CoreSettings, bus: EventBus, *, store: ModelStore | None = None) -> None:
+        self.name = settings.name
+        self.epoch = 0
+        self._settings, self._bus = settings, bus
+        self._path = (store or ModelStore()).resolve(settings.model)
+        self._parking = ParkingMemory(int(settings.kv_ram_mb * 2**20))
+        self._link: Link | None = None
+        self._ready: Ready | None = None
+        self._format: ChatFormat | None = None
+        self._up = asyncio.Event()
+        self._failed: AiosError | None = None
+        self._ids = itertools.count(1)
+        self._mailboxes: dict[int, asyncio.Queue[Mail]] = {}
+        self._requests: dict[int, asyncio.Future[TokenIds | Vectors]] = {}
+        self._supervisor: asyncio.Task[None] | None = None
+
+    # -- what it is --------------------------------------------------------------------------------
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        return (self._settings.model if not self._settings.model.endswith(".gguf") else self._path.stem,)
+
+    @property
+    def capacity(self) -> int:
+        return self._settings.slots
+
+    @property
+    def capabilities(self) -> Capabilities:
+        ready = self._need(self._ready)
+        settings = self._settings
+        return Capabilities(
+            window=ready.context,
+            interruptible=True,
+            embeddings=True,
+            contexts=ContextSpec(
+                bytes_base=ready.extent_base,
+                bytes_per_token=ready.extent_per_token,
+                ram_bytes=self._parking.size,
+                align=settings.prefill_chunk if settings.deterministic else 1,
+                truncatable=ready.info.truncatable,
+            ),
+        )
+
+    @property
+    def worker_pid(self) -> int:
+        return self._need(self._link).pid
+
+    # -- life --------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        await self._open()
+        info = self._need(self._ready).info
+        self._format = ChatFormat(
+            info.chat_template, bos=info.bos, eos=info.eos, model_name=self.models[0], control=info.control
+        )
+        self._supervisor = asyncio.create_task(self._supervise(), name=f"core {self.name}")
+
+    async def close(self) -> None:
+        if self._supervisor:
+            self._supervisor.cancel()
+            await asyncio.gather(self._supervisor, return_exceptions=True)
+        self._up.clear()
+        self._fail(CoreUnavailable(f"Core {self.name} is closed.", "Start the kernel again."))
+        if self._link:
+            await self._link.close()
+        self._parking.close()
+
+    async def _open(self) -> None:
+        settings = self._settings
+        self._link, self._ready = await Link.open(
+            Options(
+                model=str(self._path),
+                slots=settings.slots,
+                context=settings.context,
+                threads=settings.threads or len(os.sched_getaffinity(0)),
+                gpu_layers=settings.gpu_layers,
+                exact=settings.exact,
+                deterministic=settings.deterministic,
+                prefill_chunk=settings.prefill_chunk,
+                arena_fd=self._parking.fd,
+                arena_bytes=self._parking.size,
+            )
+        )
+        self._up.set()
+
+    async def _supervise(self) -> None:
+        """Hand on what the worker says; when it dies, start another, but not for ever."""
+        deaths: deque[float] = deque()
+        while True:
+            try:
+                while True:
+                    self._deliver(await self._need(self._link).receive())
+            except WorkerLost as lost:
+                self._up.clear()
+                self.epoch += 1
+                deaths.append(time.monotonic())
+                while deaths and deaths[0] < time.monotonic() - 60:
+                    deaths.popleft()
+                self._bus.publish(CoreChanged(core=self.name, state="lost", reason=str(lost)))
+                await self._need(self._link).close()
+                if len(deaths) > self._settings.max_restarts:
+                    return self._give_up(f"it died {len(deaths)} times within a minute")
+            try:
+                await self._open()
+            except AiosError as error:
+                return self._give_up(str(error))
+            self._bus.publish(CoreChanged(core=self.name, state="restarted"))
+            self._interrupted()
+
+    def _give_up(self, why: str) -> None:
+        self._fail(EngineCrashed(f"Core {self.name} is not restarted: {why}.", "Restart the kernel."))
+        self._bus.publish(CoreChanged(core=self.name, state="closed", reason=why))
+
+    def _interrupted(self) -> None:
+        """The worker was replaced: whoever waited for the old one must ask the new one."""
+        lost = WorkerLost("The engine's worker was restarted.")
+        for mailbox in self._mailboxes.values():
+            mailbox.put_nowait(lost)
+        for future in self._requests.values():
+            if not future.done():
+                future.set_exception(lost)
+
+    def _fail(self, error: AiosError) -> None:
+        self._failed = error
+        self._up.set()  # whoever waits for the worker must learn that there will be none
+        for mailbox in self._mailboxes.values():
+            mailbox.put_nowait(error)
+        for future in self._requests.values():
+            if not future.done():
+                future.set_exception(error)
+
+    def _deliver(self, message: FromWorker) -> None:
+        match message:
+            case Tokens(tokens=tokens):
+                for token in tokens:
+                    if mailbox := self._mailboxes.get(token.id):
+                        mailbox.put_nowait(token)
+            case Seated() | Done() | Left():
+                if mailbox := self._mailboxes.get(message.id):
+                    mailbox.put_nowait(message)
+            case Failed():
+                if mailbox := self._mailboxes.get(message.id):
+                    mailbox.put_nowait(message)
+                elif (future := self._requests.get(message.id)) and not future.done():
+                    future.set_exception(_error(message))
+            case TokenIds() | Vectors():
+                if (future := self._requests.get(message.request)) and not future.done():
+                    future.set_result(message)
+            case Ready():
+                pass
+
+    # -- calls -------------------------------------------------------------------------------------
+
+    async def prepare(self, call: Generate, pid: int, group: str) -> list[Sequence]:
+        prompt = self._need(self._format).render(call)
+        if prompt.grammar:
+            grammar.validate(prompt.grammar)
+        tokens = await self._tokens(prompt, call)
+        room = self._need(self._ready).context - len(tokens)
+        if room < 1:
+            raise ContextOverflow(
+                f"The prompt has {len(tokens)} tokens; the window of {self.models[0]} is "
+                f"{self._need(self._ready).context}.",
+                "Shorten the conversation, or raise `context` of the core.",
+                param="messages",
+            )
+        seed = secrets.randbits(63) if call.sampling.seed is None else call.sampling.seed
+        return [
+            Sequence(
+                id=next(self._ids), call=call, pid=pid, group=group, choice=choice, tokens=tokens,
+                state=Progress(
+                    prompt=prompt,
+                    parser=AnswerParser(prompt),
+                    seed=(seed + choice) % 2**63,
+                    max_tokens=min(call.max_tokens or room, room),
+                ),
+            )
+            for choice in range(call.n)
+        ]  # fmt: skip
+
+    async def run(self, sequence: Sequence, seat: Seat) -> AsyncGenerator[Step, None]:
+        progress: Progress = sequence.state
+        await self._up.wait()
+        if self._failed:
+            raise self._failed
+        mailbox: asyncio.Queue[Mail] = asyncio.Queue()
+        self._mailboxes[sequence.id] = mailbox
+        over = False
+        try:
+            self._send(self._start_of(sequence, progress, seat))
+            while not over:
+                mail = await mailbox.get()
+                over = not isinstance(mail, Seated | Token)
+                for step in self._steps(sequence, progress, mail):
+                    yield step
+        finally:
+            del self._mailboxes[sequence.id]
+            if not over:
+                self._send(Stop(id=sequence.id))
+
+    def interrupt(self, sequence: Sequence) -> None:
+        self._send(Stop(id=sequence.id))
+
+    async def embed(self, call: Embed) -> Embeddings:
+        if call.dimensions is not None:
+            raise BadRequest("This model's embeddings have one size only.", "Leave `dimensions` out.")
+        inputs = [item if isinstance(item, str) else list(item) for item in call.inputs]
+        answer = await self._ask(lambda request: EmbedTexts(request=request, inputs=inputs))
+        if not isinstance(answer, Vectors):
+            raise CoreUnavailable("The engine's worker answered another question.", "Report this.")
+        vectors = tuple(tuple(vector) for vector in answer.vectors)
+        return Embeddings(model=self.models[0], vectors=vectors, usage=Usage(prompt_tokens=answer.tokens))
+
+    def _start_of(self, sequence: Sequence, progress: Progress, seat: Seat) -> Start:
+        return Start(
+            id=sequence.id,
+            slot=seat.slot,
+            tokens=sequence.tokens,
+            generated=sequence.generated,
+            ops=[to_wire(op) for op in seat.ops],
+            sampling=sequence.call.sampling,
+            seed=progress.seed,
+            max_tokens=progress.max_tokens,
+            stop=list(progress.prompt.stop),
+            logprobs=sequence.call.logprobs,
+            grammar=progress.prompt.grammar,
+        )
+
+    def _steps(self, sequence: Sequence, progress: Progress, mail: Mail) -> list[Step]:
+        """What a message from the worker means for the sequence. Raises what the worker reports as failed."""
+        match mail:
+            case Seated(cached=cached):
+                sequence.kv = cached
+                sequence.prefilled += max(0, len(sequence.tokens) - cached)
+                return []
+            case Token():
+                sequence.generated.append(mail.token)
+                sequence.kv = len(sequence.tokens) + len(sequence.generated) - 1
+                return [self._delta(sequence, progress, mail)]
+            case Done():
+                sequence.kv = mail.kv_tokens
+                return self._end(sequence, progress, mail)
+            case Left(kv_tokens=kv):
+                sequence.kv = kv
+                return [Yielded()]
+            case WorkerLost():
+                sequence.kv = 0
+                return [Yielded(why="core_lost")]
+            case Failed():
+                raise _error(mail)
+            case AiosError():
+                raise mail
+
+    def _delta(self, sequence: Sequence, progress: Progress, token: Token) -> Delta:
+        content, calls = progress.parser.push(token.text)
+        logprobs = (_logprob(token.logprobs),) if token.logprobs else ()
+        return Delta(choice=sequence.choice, content=content, tool_calls=calls, tokens=1, logprobs=logprobs)
+
+    def _end(self, sequence: Sequence, progress: Progress, done: Done) -> list[Step]:
+        content, calls = progress.parser.push(done.text)
+        rest, more, called = progress.parser.finish()
+        steps: list[Step] = []
+        if content or rest or calls or more:
+            steps.append(
+                Delta(choice=sequence.choice, content=content + rest, tool_calls=calls + more, tokens=0)
+            )
+        reason: FinishReason = "length" if done.reason == "length" else "tool_calls" if called else "stop"
+        prompt = len(sequence.tokens)
+        steps.append(
+            Ended(
+                reasons={sequence.choice: reason},
+                prompt_tokens=prompt,
+                completion_tokens=len(sequence.generated),
+                cached_tokens=max(0, prompt - sequence.prefilled),
+            )
+        )
+        return steps
+
+    # -- the worker --------------------------------------------------------------------------------
+
+    async def _tokens(self, prompt: Prompt, call: Generate) -> list[int]:
+        if isinstance(call.prompt, tuple):
+            vocabulary = self._need(self._ready).info.n_vocab
+            if any(not 0 <= token < vocabulary for token in call.prompt):
+                mend = f"Use ids in 0…{vocabulary - 1}."
+                raise BadRequest("`prompt` holds an id that is no token.", mend, param="prompt")
+            return list(call.prompt)
+        info = self._need(self._ready).info
+        bos = info.add_bos and not (info.bos and prompt.text.startswith(info.bos))
+        parts = list(prompt.parts)
+        answer = await self._ask(lambda i: Tokenize(request=i, parts=parts, special=True, bos=bos))
+        return answer.ids if isinstance(answer, TokenIds) else []
+
+    async def _ask(self, question: Callable[[int], ToWorker]) -> TokenIds | Vectors:
+        while True:
+            await self._up.wait()
+            if self._failed:
+                raise self._failed
+            request = next(self._ids)
+            self._requests[request] = asyncio.get_running_loop().create_future()
+            try:
+                self._send(question(request))
+                return await self._requests[request]
+            except WorkerLost:
+                continue  # asked the old worker: ask the new one
+            finally:
+                del self._requests[request]
+
+    def _send(self, message: ToWorker) -> None:
+        if self._link:
+            self._link.send(message)
+
+    def _need(self, thing: T | None) -> T:
+        if thing is None:
+            raise CoreUnavailable(f"Core {self.name} is not started.", "Await `start()` first.")
+        return thing
+
+
+def _error(failed: Failed) -> AiosError:
+    return by_code().get(failed.code, CoreUnavailable)(failed.what, failed.mend)
+
+
+def _logprob(rows: list[tuple[str, bytes, float]]) -> TokenLogprob:
+    chosen, *rivals = (TokenLogprob(token=text, logprob=p, bytes=tuple(raw)) for text, raw, p in rows)
+    return TokenLogprob(token=chosen.token, logprob=chosen.logprob, bytes=chosen.bytes, top=tuple(rivals))

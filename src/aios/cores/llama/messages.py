@@ -1,0 +1,196 @@
+"""What the kernel and the engine's worker say to each other, and how it is framed.
+
+A frame is a 4-byte little-endian length and a MessagePack message. The socket is private to the pair.
+"""
+
+from __future__ import annotations
+
+import struct
+
+import msgspec
+
+from aios.cores.core import Copy, Extent, KvOp, Load, Save, Truncate
+from aios.cores.llama.model import ModelInfo
+from aios.syscalls import Sampling
+
+FRAME = struct.Struct("<I")
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """How the worker sets up the engine. Sizes in tokens; `arena_bytes` is the size of the parking memory
+    behind the inherited file descriptor `arena_fd`."""
+
+    model: str
+    slots: int
+    context: int
+    threads: int
+    gpu_layers: int
+    exact: bool
+    deterministic: bool
+    prefill_chunk: int
+    arena_fd: int
+    arena_bytes: int
+
+
+# -- to the worker ----------------------------------------------------------------------------------
+
+
+class Op(msgspec.Struct, frozen=True, array_like=True):
+    """A KvOp on the wire: what, slot, source slot or -1, extent (offset, size, serial), tokens."""
+
+    what: str
+    slot: int
+    source: int = -1
+    offset: int = 0
+    size: int = 0
+    serial: int = 0
+    tokens: int = 0
+
+
+class Start(msgspec.Struct, frozen=True, kw_only=True, tag="start"):
+    """Run a sequence in `slot` after `ops`. `generated` are tokens of an earlier stay: go on after them."""
+
+    id: int
+    slot: int
+    tokens: list[int]
+    generated: list[int]
+    ops: list[Op]
+    sampling: Sampling
+    seed: int
+    max_tokens: int
+    stop: list[str]
+    logprobs: int | None = None
+    grammar: str | None = None
+
+
+class Stop(msgspec.Struct, frozen=True, kw_only=True, tag="stop"):
+    """Leave the slot after the current step. `Left` answers, unless the sequence ended first."""
+
+    id: int
+
+
+class Tokenize(msgspec.Struct, frozen=True, kw_only=True, tag="tokenize"):
+    """Tokenize texts one by one and join the ids. `special`: control tokens in them are recognised; `bos`: the
+    model's beginning-of-sequence token goes first."""
+
+    request: int
+    parts: list[str]
+    special: bool
+    bos: bool
+
+
+class EmbedTexts(msgspec.Struct, frozen=True, kw_only=True, tag="embed"):
+    request: int
+    inputs: list[str | list[int]]
+
+
+class Close(msgspec.Struct, frozen=True, kw_only=True, tag="close"):
+    pass
+
+
+ToWorker = Start | Stop | Tokenize | EmbedTexts | Close
+
+
+# -- from the worker --------------------------------------------------------------------------------
+
+
+class Ready(msgspec.Struct, frozen=True, kw_only=True, tag="ready"):
+    """The engine is up. A parked context of n tokens takes `extent_base + n * extent_per_token` bytes."""
+
+    info: ModelInfo
+    context: int
+    extent_base: int
+    extent_per_token: int
+
+
+class Seated(msgspec.Struct, frozen=True, kw_only=True, tag="seated"):
+    """A sequence began its stay; the KV of `cached` of its tokens was there."""
+
+    id: int
+    cached: int
+
+
+class Token(msgspec.Struct, frozen=True, array_like=True):
+    """One generated token of sequence `id`, the text it made showable, and (if asked) its logprob and the
+    likeliest rivals as (token text, bytes, logprob), the chosen one first."""
+
+    id: int
+    token: int
+    text: str
+    logprobs: list[tuple[str, bytes, float]] | None = None
+
+
+class Tokens(msgspec.Struct, frozen=True, kw_only=True, tag="tokens"):
+    """All tokens of one engine step."""
+
+    tokens: list[Token]
+
+
+class Done(msgspec.Struct, frozen=True, kw_only=True, tag="done"):
+    """A sequence ended. `text` is what was held back; `kv_tokens` tokens of it have their KV in the slot."""
+
+    id: int
+    reason: str
+    text: str
+    kv_tokens: int
+
+
+class Left(msgspec.Struct, frozen=True, kw_only=True, tag="left"):
+    """A stopped sequence is out of its slot, which holds the KV of its first `kv_tokens` tokens."""
+
+    id: int
+    kv_tokens: int
+
+
+class Failed(msgspec.Struct, frozen=True, kw_only=True, tag="failed"):
+    """Sequence or request `id` failed with the error of that code. `id` 0: the worker itself."""
+
+    id: int
+    code: str
+    what: str
+    mend: str = ""
+
+
+class TokenIds(msgspec.Struct, frozen=True, kw_only=True, tag="token_ids"):
+    request: int
+    ids: list[int]
+
+
+class Vectors(msgspec.Struct, frozen=True, kw_only=True, tag="vectors"):
+    request: int
+    vectors: list[list[float]]
+    tokens: int
+
+
+FromWorker = Ready | Seated | Tokens | Done | Left | Failed | TokenIds | Vectors
+
+
+def frame(message: ToWorker | FromWorker, encoder: msgspec.msgpack.Encoder) -> bytes:
+    """The bytes of one message on the socket."""
+    body = encoder.encode(message)
+    return FRAME.pack(len(body)) + body
+
+
+def to_wire(op: KvOp) -> Op:
+    match op:
+        case Save(slot, e):
+            return Op("save", slot, offset=e.offset, size=e.size, serial=e.serial)
+        case Load(slot, e, tokens):
+            return Op("load", slot, offset=e.offset, size=e.size, serial=e.serial, tokens=tokens)
+        case Copy(slot, source, tokens):
+            return Op("copy", slot, source=source, tokens=tokens)
+        case Truncate(slot, tokens):
+            return Op("truncate", slot, tokens=tokens)
+
+
+def from_wire(op: Op) -> KvOp:
+    extent = Extent(op.offset, op.size, op.serial)
+    match op.what:
+        case "save":
+            return Save(op.slot, extent)
+        case "load":
+            return Load(op.slot, extent, op.tokens)
+        case "copy":
+            return Copy(op.slot, op.source, op.tokens)
+        case _:
+            return Truncate(op.slot, op.tokens)

@@ -1,0 +1,190 @@
+"""The engine's worker process: `python -m aios.cores.llama.worker FD`.
+
+It runs in a process of its own so that a crash of the native code costs no agent its answer. One thread reads
+commands and does what needs no engine (tokenizing, building generations); the main thread runs the engine. It
+ends when its socket does: no orphan outlives the kernel.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import threading
+from collections import deque
+from pathlib import Path
+
+import msgspec
+
+from aios.cores.llama.arena import Arena
+from aios.cores.llama.engine import Embedder, Engine
+from aios.cores.llama.ffi import Library
+from aios.cores.llama.generation import Generation
+from aios.cores.llama.grammar import GrammarFactory
+from aios.cores.llama.messages import (
+    FRAME,
+    Close,
+    EmbedTexts,
+    Failed,
+    FromWorker,
+    Options,
+    Ready,
+    Start,
+    Stop,
+    TokenIds,
+    Tokenize,
+    ToWorker,
+    Vectors,
+    frame,
+)
+from aios.cores.llama.model import Model
+from aios.errors import AiosError, ContextOverflow
+
+
+class Channel:
+    """Framed messages over the socket. Any thread may send; one thread receives."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._reader = sock.makefile("rb")
+        self._lock = threading.Lock()
+        self._encoder = msgspec.msgpack.Encoder()
+
+    def send(self, *messages: FromWorker) -> None:
+        data = b"".join(frame(message, self._encoder) for message in messages)
+        with self._lock:
+            self._socket.sendall(data)
+
+    def receive(self) -> bytes:
+        """One message's bytes; b"" at the end."""
+        head = self._reader.read(FRAME.size)
+        return self._reader.read(FRAME.unpack(head)[0]) if len(head) == FRAME.size else b""
+
+
+class Inbox:
+    """Commands for the engine thread."""
+
+    def __init__(self) -> None:
+        self._items: deque[Generation | Stop | EmbedTexts | Close] = deque()
+        self._filled = threading.Event()
+
+    def put(self, item: Generation | Stop | EmbedTexts | Close) -> None:
+        self._items.append(item)
+        self._filled.set()
+
+    def take(self, *, wait: bool) -> list[Generation | Stop | EmbedTexts | Close]:
+        if wait:
+            self._filled.wait()
+        self._filled.clear()
+        taken: list[Generation | Stop | EmbedTexts | Close] = []
+        while self._items:
+            taken.append(self._items.popleft())
+        return taken
+
+
+class Worker:
+    """The process: a reader thread and the engine loop."""
+
+    def __init__(self, channel: Channel, options: Options) -> None:
+        self._channel, self._options = channel, options
+        library = Library()
+        self._model = Model(library, Path(options.model), gpu_layers=options.gpu_layers)
+        arena = Arena(options.arena_fd, options.arena_bytes, library.ffi)
+        self._engine = Engine(self._model, options, arena)
+        self._embedder: Embedder | None = None
+        self._inbox = Inbox()
+        vocabulary = self._model.vocabulary
+        self._grammars = GrammarFactory(
+            vocabulary.raw,
+            eos=vocabulary.eos,
+            eog=vocabulary.eog,
+            special=vocabulary.control,
+            tokenize=lambda data: self._model.tokenize(
+                data.decode("utf-8", "replace"), special=False, bos=False
+            ),
+        )
+
+    def run(self) -> None:
+        base, per_token = self._engine.measure_state()
+        self._channel.send(
+            Ready(
+                info=self._model.info(),
+                context=self._engine.window,
+                extent_base=base,
+                extent_per_token=per_token,
+            )
+        )
+        threading.Thread(target=self._read, daemon=True).start()
+        while True:
+            for command in self._inbox.take(wait=self._engine.idle):
+                if isinstance(command, Close):
+                    return
+                self._command(command)
+            if not self._engine.idle and (happened := self._engine.step()):
+                self._channel.send(*happened)
+
+    def _command(self, command: Generation | Stop | EmbedTexts) -> None:
+        match command:
+            case Generation():
+                self._engine.start(command)
+            case Stop(id=sequence):
+                if left := self._engine.stop(sequence):
+                    self._channel.send(left)
+            case EmbedTexts():
+                self._channel.send(self._embed(command))
+
+    def _read(self) -> None:
+        decoder = msgspec.msgpack.Decoder(ToWorker)
+        while body := self._channel.receive():
+            message = decoder.decode(body)
+            try:
+                self._receive(message)
+            except AiosError as error:
+                failed = message.id if isinstance(message, Start) else 0
+                self._channel.send(Failed(id=failed, code=error.code, what=error.what, mend=error.mend))
+        # The kernel is gone: there is nobody to finish a step for.
+        os._exit(0)
+
+    def _receive(self, message: ToWorker) -> None:
+        match message:
+            case Tokenize(request=request, parts=parts, special=special, bos=bos):
+                ids: list[int] = []
+                for i, part in enumerate(parts):
+                    ids += self._model.tokenize(part, special=special, bos=bos and i == 0)
+                self._channel.send(TokenIds(request=request, ids=ids))
+            case Start():
+                self._inbox.put(Generation(message, self._model.vocabulary, self._grammars))
+            case Stop() | EmbedTexts() | Close():
+                self._inbox.put(message)
+
+    def _embed(self, call: EmbedTexts) -> FromWorker:
+        window = self._options.context
+        if self._embedder is None:
+            self._embedder = Embedder(self._model, context=window, threads=self._options.threads)
+        vectors: list[list[float]] = []
+        count = 0
+        for item in call.inputs:
+            text = isinstance(item, str)
+            tokens = self._model.tokenize(item, special=False, bos=True) if text else item
+            if len(tokens) > window:
+                error = ContextOverflow(f"An input has {len(tokens)} tokens, the window is {window}.",
+                                        "Split it.")  # fmt: skip
+                return Failed(id=call.request, code=error.code, what=error.what, mend=error.mend)
+            count += len(tokens)
+            vectors.append(self._embedder.embed(tokens or [self._model.vocabulary.eos]))
+        return Vectors(request=call.request, vectors=vectors, tokens=count)
+
+
+def main() -> None:
+    channel = Channel(socket.socket(fileno=int(sys.argv[1])))
+    options = msgspec.msgpack.decode(channel.receive(), type=Options)
+    try:
+        worker = Worker(channel, options)
+        worker.run()
+    except AiosError as error:
+        channel.send(Failed(id=0, code=error.code, what=error.what, mend=error.mend))
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,340 @@
+"""The scheduling mechanism of one core: ready queue, slots, quantum. It decides nothing: the policy does.
+
+A call's sequence enters by `submit`, waits in the policy's queue, gets a slot (prepared by the seating), runs
+as a task of the kernel's task group, may be interrupted and wait again, and leaves when it ended, failed or
+its caller went away. Everything happens on one event loop, so state needs no locks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import time
+from collections import deque
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Literal
+
+from aios.context.residency import Place, PlainSeating, Residency, Seating
+from aios.cores.core import Core, Ended, Sequence, Step, Yielded
+from aios.errors import AiosError, CoreError, DeadlineExceeded
+from aios.events import Dispatched, EventBus, Finished, FirstToken, Interrupted, Queued
+from aios.scheduler.policy import Item, SchedulingPolicy
+from aios.syscalls import Delta, SchedulingClass
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Ticket:
+    """Who asks, and how urgent it is; the scheduler writes down what became of it.
+
+    Times are `time.monotonic()` seconds. `queue_s`: ready without a slot, over all waits; `run_s`: in a slot;
+    `first_token`: when the first token came."""
+
+    pid: int
+    call_id: int
+    program: str = ""
+    group: str = "default"
+    scheduling_class: SchedulingClass = "normal"
+    nice: int = 0
+    priority: int = 0
+    deadline: float | None = None
+    arrival: float = field(default_factory=time.monotonic)
+    queue_s: float = 0.0
+    run_s: float = 0.0
+    interrupts: int = 0
+    first_token: float | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """One submitted sequence: its item in the policy, its task while it is in a slot, its unread steps."""
+
+    sequence: Sequence
+    ticket: Ticket
+    item: Item
+    slot: int = -1
+    task: asyncio.Task[None] | None = None
+    leaving: Literal["quantum", "pause", ""] = ""
+    unread: deque[Step | AiosError] = field(default_factory=deque[Step | AiosError])
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def hand(self, step: Step | AiosError) -> None:
+        self.unread.append(step)
+        self.wake.set()
+
+
+class Scheduler:
+    """Orders the sequences of one core. `quantum` generated tokens per stay; at most `max_queue` wait."""
+
+    def __init__(
+        self, core: Core, policy: SchedulingPolicy, bus: EventBus, *, quantum: int, max_queue: int
+    ) -> None:
+        self.core, self.policy = core, policy
+        self._bus, self._quantum, self._max_queue = bus, quantum, max_queue
+        self._tasks: asyncio.TaskGroup | None = None
+        self._seating: Seating = PlainSeating()
+        self._epoch = 0
+        self._runs: dict[Item, Run] = {}
+        self._running: dict[Item, Run] = {}
+        self._paused: set[int] = set()
+        self._held: dict[Item, Run] = {}
+        self._door: deque[asyncio.Future[None]] = deque()
+        self._ids = itertools.count(1)
+
+    @property
+    def running(self) -> int:
+        return len(self._running)
+
+    @property
+    def waiting(self) -> int:
+        return len(self._runs) - len(self._running) + len(self._door)
+
+    @property
+    def seating(self) -> Seating:
+        return self._seating
+
+    async def start(self, tasks: asyncio.TaskGroup) -> None:
+        """The core is up: learn what it can do. Running sequences become tasks of `tasks`."""
+        self._tasks = tasks
+        spec = self.core.capabilities.contexts
+        if spec is not None:
+            self._seating = Residency(self.core.name, spec, self.core.capacity, self._bus)
+
+    # -- a call's way ------------------------------------------------------------------------------
+
+    async def submit(self, sequence: Sequence, ticket: Ticket) -> AsyncGenerator[Step, None]:
+        """The steps of `sequence`, the last of which is `Ended`. Waits at the door while the queue is full.
+        Closing the generator cancels, down to the slot. Raises what the core raises, and DeadlineExceeded."""
+        await self._enter(ticket)
+        run = self._admit(sequence, ticket)
+        try:
+            while True:
+                if not run.unread:
+                    await self._wait(run)
+                step = run.unread.popleft()
+                if isinstance(step, AiosError):
+                    raise step
+                yield step
+                if isinstance(step, Ended):
+                    return
+        finally:
+            self._remove(run)
+
+    async def _enter(self, ticket: Ticket) -> None:
+        if self.waiting < self._max_queue and not self._door:
+            return
+        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._door.append(place)
+        try:
+            async with asyncio.timeout_at(self._loop_time(ticket.deadline)):
+                await place
+        except TimeoutError:
+            raise _too_late() from None
+        finally:
+            if place in self._door:
+                self._door.remove(place)
+            elif place.cancelled():
+                self._open_door()  # it was let in and did not come
+
+    def _admit(self, sequence: Sequence, ticket: Ticket) -> Run:
+        now = time.monotonic()
+        item = Item(
+            id=next(self._ids), pid=ticket.pid, program=ticket.program, group=ticket.group,
+            scheduling_class=ticket.scheduling_class, nice=ticket.nice, priority=ticket.priority,
+            arrival=ticket.arrival, queued=now, context_tokens=len(sequence.tokens), deadline=ticket.deadline,
+        )  # fmt: skip
+        run = Run(sequence, ticket, item)
+        self._runs[item] = run
+        self._make_ready(run)
+        self._dispatch()
+        return run
+
+    async def _wait(self, run: Run) -> None:
+        run.wake.clear()
+        deadline = self._loop_time(run.ticket.deadline)
+        if deadline is None:
+            await run.wake.wait()
+            return
+        try:
+            async with asyncio.timeout_at(deadline):
+                await run.wake.wait()
+        except TimeoutError:
+            raise _too_late() from None
+
+    def _remove(self, run: Run) -> None:
+        """The caller is done with the run, or gone."""
+        if self._runs.pop(run.item, None) is None:
+            return
+        self._held.pop(run.item, None)
+        self.policy.withdraw(run.item)
+        if run.task and not run.task.done():
+            run.task.cancel()  # its end frees the slot
+        self._open_door()
+        self._dispatch()
+
+    def _open_door(self) -> None:
+        while self._door and len(self._runs) - len(self._running) < self._max_queue:
+            place = self._door.popleft()
+            if not place.done():
+                place.set_result(None)
+                return
+
+    # -- slots -------------------------------------------------------------------------------------
+
+    def _make_ready(self, run: Run) -> None:
+        now = time.monotonic()
+        run.item.queued = now
+        run.item.resident_tokens = self._seating.cached(run.sequence)
+        run.item.context_tokens = len(run.sequence.tokens) + len(run.sequence.generated)
+        if run.item.pid in self._paused:
+            self._held[run.item] = run
+            return
+        self.policy.enqueue(run.item, now)
+        self._bus.publish(
+            Queued(pid=run.item.pid, call=run.ticket.call_id, core=self.core.name, waiting=len(self.policy))
+        )
+
+    def _dispatch(self) -> None:
+        """Fill free slots with whom the policy selects; interrupt whom it wants out for one that waits."""
+        now = time.monotonic()
+        if self.core.epoch != self._epoch and isinstance(self._seating, Residency):
+            self._epoch = self.core.epoch
+            self._seating.lost()
+        while len(self._running) < self.core.capacity and len(self.policy):
+            item = self.policy.select(now, lambda item: True)
+            if item is None:
+                break
+            self._seat(self._runs[item], now)
+        if len(self.policy):
+            candidates = [run.item for run in self._running.values() if not run.leaving]
+            for item in self.policy.preempt(candidates, now):
+                self._interrupt(self._running[item], "quantum")
+
+    def _seat(self, run: Run, now: float) -> None:
+        seat = self._seating.seat(run.sequence)
+        assert seat is not None  # slots and runs are counted together
+        assert self._tasks is not None
+        run.slot, run.leaving = seat.slot, ""
+        run.item.quantum_used = 0
+        run.ticket.queue_s += now - run.item.queued
+        self._running[run.item] = run
+        self._bus.publish(
+            Dispatched(
+                pid=run.item.pid, call=run.ticket.call_id, core=self.core.name, slot=seat.slot,
+                waited_s=now - run.item.queued, tokens=run.item.context_tokens, cached=seat.cached,
+            )
+        )  # fmt: skip
+        stay = self._stay(run, self.core.run(run.sequence, seat))
+        run.task = self._tasks.create_task(stay, name=f"call {run.ticket.call_id} on {self.core.name}")
+
+    async def _stay(self, run: Run, steps: AsyncGenerator[Step, None]) -> None:
+        """One stay in a slot. The supervisor of a core's work: no error of it may take the kernel down."""
+        began = time.monotonic()
+        last: Step | AiosError | None = None
+        prefilled = run.sequence.prefilled
+        try:
+            async with aclosing(steps):
+                async for step in steps:
+                    last = step
+                    if isinstance(step, Delta):
+                        self._account(run, step)
+                    if not isinstance(step, Yielded):
+                        run.hand(step)
+        except AiosError as error:
+            last = error
+            run.hand(error)
+        except Exception as error:
+            log.exception("core %s failed", self.core.name)
+            last = CoreError(f"Core {self.core.name} failed: {error!r}.", "See the log and report this.")
+            run.hand(last)
+        finally:
+            run.ticket.run_s += time.monotonic() - began
+            self.policy.charge(run.item, run.sequence.prefilled - prefilled, time.monotonic())
+            self._vacate(run, last)
+
+    def _account(self, run: Run, step: Delta) -> None:
+        now = time.monotonic()
+        item = run.item
+        if run.ticket.first_token is None:
+            run.ticket.first_token = now
+            self._bus.publish(
+                FirstToken(pid=item.pid, call=run.ticket.call_id, core=self.core.name, slot=run.slot)
+            )
+        item.attained += step.tokens
+        item.quantum_used += step.tokens
+        self.policy.charge(item, step.tokens, now)
+        if item.quantum_used >= self._quantum and len(self.policy) and not run.leaving:
+            for due in self.policy.preempt([item], now):
+                self._interrupt(self._running[due], "quantum")
+
+    def _vacate(self, run: Run, last: Step | AiosError | None) -> None:
+        """The run is out of its slot: because it ended, was interrupted, failed or was cancelled."""
+        del self._running[run.item]
+        self._seating.leave(run.sequence)
+        run.task = None
+        generated = len(run.sequence.generated)
+        who = {"pid": run.item.pid, "call": run.ticket.call_id}
+        if isinstance(last, Yielded):
+            why = "core_lost" if last.why == "core_lost" else run.leaving or "quantum"
+            run.ticket.interrupts += 1
+            self._bus.publish(
+                Interrupted(**who, core=self.core.name, slot=run.slot, why=why, generated=generated)
+            )
+            if run.item in self._runs:
+                self._make_ready(run)
+        else:
+            reason = "ended" if isinstance(last, Ended) else "failed" if last else "cancelled"
+            if isinstance(last, Delta):
+                reason = "cancelled"
+            self._bus.publish(
+                Finished(**who, core=self.core.name, slot=run.slot, generated=generated, reason=reason)
+            )
+        run.slot = -1
+        self._open_door()
+        self._dispatch()
+
+    def _interrupt(self, run: Run, why: Literal["quantum", "pause"]) -> None:
+        if self.core.capabilities.interruptible and not run.leaving:
+            run.leaving = why
+            self.core.interrupt(run.sequence)
+
+    # -- processes ---------------------------------------------------------------------------------
+
+    def pause(self, pid: int) -> None:
+        """Hold the calls of a process: running ones leave their slots (where the core can), none gets one."""
+        self._paused.add(pid)
+        for run in list(self._runs.values()):
+            if run.item.pid == pid and run.item not in self._running:
+                self.policy.withdraw(run.item)
+                self._held[run.item] = run
+            elif run.item.pid == pid:
+                self._interrupt(run, "pause")
+
+    def resume(self, pid: int) -> None:
+        """Let a paused process go on. Unknown pids are ignored."""
+        self._paused.discard(pid)
+        for item in [item for item in self._held if item.pid == pid]:
+            self._make_ready(self._held.pop(item))
+        self._dispatch()
+
+    def drop(self, pid: int) -> None:
+        """The process is gone: its contexts are forgotten."""
+        self._paused.discard(pid)
+        self._seating.drop(pid)
+
+    def kv_of(self, pid: int) -> tuple[Place, int]:
+        """Where the newest context of a process is, and how many tokens long."""
+        return self._seating.place_of(pid)
+
+    def _loop_time(self, deadline: float | None) -> float | None:
+        return None if deadline is None else deadline - time.monotonic() + asyncio.get_running_loop().time()
+
+
+def _too_late() -> DeadlineExceeded:
+    return DeadlineExceeded(
+        "The call's deadline passed before it was done.", "Give it more time, or ask for less."
+    )

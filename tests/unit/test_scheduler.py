@@ -1,0 +1,201 @@
+"""The mechanism, driven by hand: a core that takes one step whenever the test says so."""
+
+import asyncio
+import contextlib
+import time
+
+import pytest
+
+from aios.cores.core import Capabilities, Ended, Seat, Sequence, Yielded
+from aios.errors import CoreError, DeadlineExceeded
+from aios.events import Dispatched, EventBus, Interrupted, Queued
+from aios.scheduler.fifo import Fifo
+from aios.scheduler.rr import RoundRobin
+from aios.scheduler.scheduler import Scheduler, Ticket
+from aios.syscalls import Delta, Generate
+
+pytestmark = pytest.mark.anyio
+
+
+class StepCore:
+    """Sequences produce `length` tokens, one each time `tick` is called."""
+
+    name = "steps"
+    models = ("m",)
+    epoch = 0
+
+    def __init__(self, capacity: int, length: int = 3) -> None:
+        self.capacity = capacity
+        self.capabilities = Capabilities(interruptible=True)
+        self.length = length
+        self.order: list[int] = []
+        self.inside: set[int] = set()
+        self.most = 0
+        self.fail: set[int] = set()
+        self._stop: set[int] = set()
+        self._clock = asyncio.Condition()
+        self.ticks = 0
+
+    async def tick(self, times: int = 1) -> None:
+        for _ in range(times):
+            await asyncio.sleep(0)
+            async with self._clock:
+                self.ticks += 1
+                self._clock.notify_all()
+            for _ in range(5):
+                await asyncio.sleep(0)
+
+    async def run(self, sequence: Sequence, seat: Seat):
+        self.order.append(sequence.id)
+        self.inside.add(sequence.id)
+        self.most = max(self.most, len(self.inside))
+        try:
+            while len(sequence.generated) < self.length:
+                async with self._clock:
+                    await self._clock.wait()
+                if sequence.id in self.fail:
+                    raise CoreError("boom")
+                sequence.generated.append(0)
+                yield Delta(content="x")
+                if sequence.id in self._stop and len(sequence.generated) < self.length:
+                    self._stop.discard(sequence.id)
+                    yield Yielded()
+                    return
+            yield Ended(reasons={0: "stop"}, completion_tokens=len(sequence.generated))
+        finally:
+            self.inside.discard(sequence.id)
+
+    def interrupt(self, sequence: Sequence) -> None:
+        self._stop.add(sequence.id)
+
+
+class Bench:
+    """A scheduler with callers."""
+
+    def __init__(self, core: StepCore, policy, tasks: asyncio.TaskGroup, *, quantum=2, max_queue=100) -> None:
+        self.core, self.tasks = core, tasks
+        self.bus = EventBus()
+        self.scheduler = Scheduler(core, policy, self.bus, quantum=quantum, max_queue=max_queue)
+
+    async def start(self) -> "Bench":
+        await self.scheduler.start(self.tasks)
+        return self
+
+    def call(self, id: int, pid: int = 1, **ticket) -> asyncio.Task:
+        return self.tasks.create_task(self._call(id, pid, ticket))
+
+    async def _call(self, id: int, pid: int, ticket: dict):
+        sequence = Sequence(id, Generate(), pid, "default")
+        got = 0
+        try:
+            async for step in self.scheduler.submit(sequence, Ticket(pid=pid, call_id=id, **ticket)):
+                got += isinstance(step, Delta)
+        except (CoreError, DeadlineExceeded) as error:
+            return error
+        return got
+
+
+@contextlib.asynccontextmanager
+async def bench(capacity: int, policy, **options):
+    length = options.pop("length", 3)
+    async with asyncio.TaskGroup() as tasks:
+        yield await Bench(StepCore(capacity, length), policy, tasks, **options).start()
+
+
+async def test_never_more_in_slots_than_the_core_has_and_all_are_served():
+    async with bench(2, Fifo()) as b:
+        calls = [b.call(i) for i in range(7)]
+        await b.core.tick(20)
+    assert [c.result() for c in calls] == [3] * 7
+    assert b.core.most == 2
+    assert b.core.order == list(range(7))
+
+
+async def test_round_robin_interrupts_after_the_quantum_and_only_for_one_who_waits():
+    async with bench(1, RoundRobin(quantum=2), quantum=2, length=4) as b:
+        calls = [b.call(i) for i in (1, 2)]
+        await b.core.tick(12)
+        assert b.core.order == [1, 2, 1, 2]
+        alone = b.call(3)
+        await b.core.tick(6)
+    assert [c.result() for c in calls] == [4, 4]
+    assert alone.result() == 4
+    assert b.core.order == [1, 2, 1, 2, 3]  # nobody waited: number 3 was never interrupted
+
+
+async def test_closing_the_call_frees_its_slot_for_the_next():
+    async with bench(1, Fifo()) as b:
+        first, second = b.call(1), b.call(2)
+        await b.core.tick(1)
+        first.cancel()
+        await b.core.tick(4)
+    assert second.result() == 3
+    assert b.scheduler.running == b.scheduler.waiting == 0
+
+
+async def test_a_waiting_call_can_be_cancelled_without_ever_getting_a_slot():
+    async with bench(1, Fifo()) as b:
+        first, second = b.call(1), b.call(2)
+        await b.core.tick(1)
+        second.cancel()
+        await b.core.tick(4)
+    assert first.result() == 3
+    assert b.core.order == [1]
+
+
+async def test_an_error_reaches_its_caller_alone():
+    async with bench(2, Fifo()) as b:
+        b.core.fail.add(1)
+        bad, good = b.call(1), b.call(2)
+        await b.core.tick(5)
+    assert isinstance(bad.result(), CoreError)
+    assert good.result() == 3
+
+
+async def test_pause_takes_a_process_out_of_its_slot_and_resume_lets_it_go_on():
+    async with bench(2, Fifo()) as b:
+        paused, other = b.call(1, pid=7), b.call(2, pid=8)
+        await b.core.tick(1)
+        b.scheduler.pause(7)
+        late = b.call(3, pid=7)
+        await b.core.tick(6)
+        assert other.done()
+        assert not paused.done()
+        assert not b.core.inside
+        b.scheduler.resume(7)
+        await b.core.tick(6)
+    assert paused.result() == 3
+    assert late.result() == 3
+
+
+async def test_a_deadline_ends_a_call_that_waits():
+    async with bench(1, Fifo()) as b:
+        first = b.call(1)
+        late = b.call(2, deadline=time.monotonic() + 0.01)
+        await asyncio.sleep(0.05)
+        await b.core.tick(4)
+    assert isinstance(late.result(), DeadlineExceeded)
+    assert first.result() == 3
+
+
+async def test_a_full_queue_makes_callers_wait_at_the_door_not_fail():
+    async with bench(1, Fifo(), max_queue=2) as b:
+        calls = [b.call(i) for i in range(8)]
+        await b.core.tick(1)
+        gone = calls.pop()
+        gone.cancel()  # one at the door goes away; the others still get in
+        await b.core.tick(30)
+    assert [c.result() for c in calls] == [3] * 7
+
+
+async def test_waits_and_interrupts_are_written_on_the_ticket_and_published():
+    async with bench(1, RoundRobin(quantum=1), quantum=1, length=2) as b:
+        with b.bus.subscribe() as events:
+            calls = [b.call(i) for i in (1, 2)]
+            await b.core.tick(8)
+            b.bus.close()
+            seen = [event async for event in events]
+    assert [c.result() for c in calls] == [2, 2]
+    assert [type(e).__name__ for e in seen if e.call == 2][:2] == [Queued.__name__, Dispatched.__name__]
+    assert sum(isinstance(e, Interrupted) and e.why == "quantum" for e in seen) >= 1
+    assert [e.seq for e in seen] == sorted(e.seq for e in seen)
