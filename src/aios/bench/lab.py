@@ -53,6 +53,7 @@ class Lab:
         exact: bool = True,
         prefill_chunk: int = 128,
         arena_mb: int = 512,
+        threads: int | None = None,
     ) -> None:
         self._library = Library()
         self.model = Model(self._library, model)
@@ -61,7 +62,7 @@ class Lab:
             model=str(model),
             slots=slots,
             context=context,
-            threads=len(os.sched_getaffinity(0)),
+            threads=threads or len(os.sched_getaffinity(0)),
             gpu_layers=0,
             exact=exact,
             deterministic=deterministic,

@@ -160,24 +160,24 @@ def _whole_answers(lab: Lab, trials: int, random: random.Random) -> dict[str, An
 
 def _loaded_run(lab: Lab, prompt: list[int], count: int, seed: int, random: random.Random) -> Recorded:
     generated: list[int] = []
-    ops: list[Load] = []
+    saved: Extent | None = None
     for stay in range(random.randint(1, 4)):
         slot = random.randint(0, 3)
         for other in random.sample(sorted({0, 1, 2, 3} - {slot}), random.randint(0, 3)):
             lab.start(other, text_tokens(lab, random.randint(8, 300), random), count=12)
         for _ in range(random.randint(0, 4)):
             lab.engine.step()
+        ops = [Load(slot, saved, 10**6)] if saved else []
         run = lab.start(slot, prompt, generated=generated, ops=ops, count=count, sampling=SAMPLING, seed=seed)
         lab.until(run, random.randint(1, count - 1))
         lab.engine.stop(run.id)
-        generated, extent = run.generated, Extent(0, 64 * 2**20, 10_000 + 10 * seed + stay)
-        ops = [Load(slot, extent, 10**6)]
-        lab.engine.slots.apply(Save(slot, extent))
+        generated, saved = run.generated, Extent(0, 64 * 2**20, 10_000 + 10 * seed + stay)
+        lab.engine.slots.apply(Save(slot, saved))
         lab.finish()
         if random.random() < 0.3:
             lab.restart()
-            ops = random.choice([ops, []])  # sometimes the parked KV is lost as well
-        ops = [Load(0, op.extent, op.tokens) for op in ops]
+            saved = random.choice([saved, None])  # sometimes the parked KV is lost as well
+    ops = [Load(0, saved, 10**6)] if saved else []
     last = lab.start(0, prompt, generated=generated, ops=ops, count=count, sampling=SAMPLING, seed=seed)
     lab.finish()
     return last

@@ -37,12 +37,13 @@ class Prompt:
     `parts` make up the text. Tokenize them one by one, control tokens recognised: where a message spells out
     a control token it is cut in two, so that nobody's text can end a turn or speak as the system. `grammar` is
     the source of the grammar the answer must follow; `stop` the stop strings; `calls`: the answer may hold
-    tool calls."""
+    tool calls, of which those of the tools in `bare` may stand alone, without marks."""
 
     parts: tuple[str, ...]
     grammar: str | None = None
     stop: tuple[str, ...] = ()
     calls: bool = False
+    bare: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
@@ -86,7 +87,9 @@ class ChatFormat:
             raise BadRequest("`messages` is empty.", "Send at least one message.", param="messages")
         tools = _offered(call)
         text = self._conversation(call.messages, tools)
-        return Prompt(tuple(text.split(_GUARD)), _grammar(call, tools), stop, calls=bool(tools))
+        free = call.tool_choice == "auto" and call.response_format.type == "text"
+        bare = hermes.bare_names(tools) if free else ()
+        return Prompt(tuple(text.split(_GUARD)), _grammar(call, tools), stop, calls=bool(tools), bare=bare)
 
     def _conversation(self, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> str:
         described = [self._tool(tool.function) for tool in tools]

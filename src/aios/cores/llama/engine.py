@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aios.cores.core import Copy
+from aios.cores.core import Copy, Save
 from aios.cores.llama.arena import Arena
 from aios.cores.llama.generation import Generation
 from aios.cores.llama.messages import Done, FromWorker, Left, Options, Seated, Token, Tokens, from_wire
@@ -147,12 +147,15 @@ class Engine:
         while self._pending:
             generation = self._pending[0]
             ops = [from_wire(op) for op in generation.start.ops]
-            unfinished = {g.slot for g in self._running.values() if not self._decoding(g)}
-            if any(isinstance(op, Copy) and op.source in unfinished for op in ops):
+            taken = {g.slot: self._decoding(g) for g in self._running.values()}
+            if any(isinstance(op, Copy) and not taken.get(op.source, True) for op in ops):
                 break  # its prefix is on the way: computing it twice would cost more than waiting
+            if generation.slot in taken:
+                break
             del self._pending[0]
             for op in ops:
-                self.slots.apply(op)
+                if isinstance(op, Save) or op.slot == generation.slot:
+                    self.slots.apply(op)
             if generation.reason:
                 out.append(Left(id=generation.id, kv_tokens=self.slots.length(generation.slot)))
                 continue

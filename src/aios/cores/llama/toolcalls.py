@@ -49,10 +49,12 @@ class AnswerParser:
         self._reads_calls = prompt.calls
         self._new_id = new_id
         self._first: Callable[[], bool] = self._head if prompt.grammar else self._whole
-        self._state: Callable[[], bool] = self._text
+        self._bare = Bare(prompt.bare) if prompt.bare and prompt.grammar else None
+        self._state: Callable[[], bool] = self._start if self._bare else self._text
         self._buffer = ""
         self._break = ""
         self._calls = 0
+        self._after: Callable[[], bool] = self._tail
         self._nesting = Nesting()
         self._content: list[str] = []
         self._deltas: list[ToolCallDelta] = []
@@ -69,9 +71,9 @@ class AnswerParser:
     def finish(self) -> Finished:
         """The answer is over."""
         rest, self._buffer = self._buffer, ""
-        if self._state == self._text:
+        if self._state in (self._text, self._start):
             self._content.append("" if self._calls and rest.isspace() else rest)
-        elif self._state == self._tail:
+        elif self._state in (self._tail, self._end):
             self._calls += 1
         elif self._state == self._head or (self._state == self._whole and not self._call(rest)):
             self._content.append(self._break + OPEN + rest)
@@ -83,6 +85,18 @@ class AnswerParser:
         return parsed
 
     # -- states: each takes what it can from the buffer; False: it needs more text --------------------
+
+    def _start(self) -> bool:
+        """At the beginning of an answer that may be a bare call."""
+        if self._bare is None or not self._bare.possible(self._buffer):
+            self._state = self._text
+            return True
+        found = self._bare.head.match(self._buffer)
+        if not found:
+            return False
+        self._open(found[1], found.end())
+        self._after = self._end
+        return True
 
     def _text(self) -> bool:
         before, mark, after = self._buffer.partition(OPEN)
@@ -101,12 +115,15 @@ class AnswerParser:
         found = _HEAD.match(self._buffer)
         if not found:
             return False
-        name = json.loads(found[1])
+        self._open(json.loads(found[1]), found.end())
+        return True
+
+    def _open(self, name: str, size: int) -> None:
+        """A call began in the first `size` characters of the buffer; its arguments follow."""
         self._deltas.append(ToolCallDelta(index=self._calls, id=self._new_id(), name=name))
-        self._buffer = self._buffer[found.end() :]
+        self._buffer = self._buffer[size:]
         self._nesting = Nesting()
         self._state = self._arguments
-        return True
 
     def _arguments(self) -> bool:
         size = self._nesting.take(self._buffer)
@@ -114,8 +131,13 @@ class AnswerParser:
         self._buffer = self._buffer[size:]
         if self._nesting.depth:
             return False
-        self._state = self._tail
+        self._state = self._after
         return True
+
+    def _end(self) -> bool:
+        """After a bare call: only its closing bracket and fence."""
+        self._buffer = ""
+        return False
 
     def _tail(self) -> bool:
         _, mark, after = self._buffer.partition(CLOSE)
@@ -148,6 +170,20 @@ class AnswerParser:
         )
         self._calls += 1
         return True
+
+
+class Bare:
+    """Recognises the beginning of an answer that is nothing but the JSON of a call of one of `names`."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        known = "|".join(map(re.escape, names))
+        self.head = re.compile(rf'\s*(?:```(?:json)?\s*)?\{{\s*"name":\s*"({known})",\s*"arguments":\s*(?=\{{)')
+        self._heads = [f'{f}{{"name":"{n}","arguments":{{' for f in ("", "```", "```json") for n in names]
+
+    def possible(self, text: str) -> bool:
+        """Whether `text` is, or may still become, such a beginning."""
+        bare = re.sub(r"\s", "", text)
+        return any(head.startswith(bare) for head in self._heads) or bool(self.head.match(text))
 
 
 class Nesting:

@@ -1,0 +1,16 @@
+from pathlib import Path
+
+import pytest
+
+from tests.tiny import write_tiny_gguf
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random GGUF: a real engine for tests."""
+    return write_tiny_gguf(tmp_path_factory.mktemp("model") / "tiny.gguf")
