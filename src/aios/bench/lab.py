@@ -113,6 +113,7 @@ class Lab:
         start = Start(
             id=next(self._ids),
             slot=slot,
+            reuse=10**9,
             tokens=list(tokens),
             generated=list(generated),
             ops=[to_wire(op) for op in ops or [Truncate(slot, 0)]],

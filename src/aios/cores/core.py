@@ -137,7 +137,7 @@ class Seat:
     slot: int
     ops: tuple[KvOp, ...] = ()
     cached: int = 0
-    """Tokens whose KV should be there after `ops`."""
+    """Tokens whose KV should be there after `ops`, and the most that may be reused."""
 
 
 class Core(Protocol):

@@ -12,7 +12,7 @@ import itertools
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Literal
@@ -32,7 +32,8 @@ class Ticket:
     """Who asks, and how urgent it is; the scheduler writes down what became of it.
 
     Times are `time.monotonic()` seconds. `queue_s`: ready without a slot, over all waits; `run_s`: in a slot;
-    `first_token`: when the first token came."""
+    `first_token`: when the first token came. `waiting` and `running` count its sequences (a call of n choices
+    has n); `changed` is told when one of the two changes."""
 
     pid: int
     call_id: int
@@ -47,6 +48,9 @@ class Ticket:
     run_s: float = 0.0
     interrupts: int = 0
     first_token: float | None = None
+    waiting: int = 0
+    running: int = 0
+    changed: Callable[[], None] = lambda: None
 
 
 @dataclass(slots=True, eq=False)
@@ -65,6 +69,12 @@ class Run:
     def hand(self, step: Step | AiosError) -> None:
         self.unread.append(step)
         self.wake.set()
+
+    def count(self, *, waiting: int, running: int) -> None:
+        """Keep the ticket's counts."""
+        self.ticket.waiting += waiting
+        self.ticket.running += running
+        self.ticket.changed()
 
 
 class Scheduler:
@@ -149,6 +159,7 @@ class Scheduler:
         )  # fmt: skip
         run = Run(sequence, ticket, item)
         self._runs[item] = run
+        run.count(waiting=1, running=0)
         self._make_ready(run)
         self._dispatch()
         return run
@@ -171,6 +182,8 @@ class Scheduler:
             return
         self._held.pop(run.item, None)
         self.policy.withdraw(run.item)
+        if run.item not in self._running:
+            run.count(waiting=-1, running=0)
         if run.task and not run.task.done():
             run.task.cancel()  # its end frees the slot
         self._open_door()
@@ -222,6 +235,7 @@ class Scheduler:
         run.item.quantum_used = 0
         run.ticket.queue_s += now - run.item.queued
         self._running[run.item] = run
+        run.count(waiting=-1, running=1)
         self._bus.publish(
             Dispatched(
                 pid=run.item.pid, call=run.ticket.call_id, core=self.core.name, slot=seat.slot,
@@ -274,6 +288,7 @@ class Scheduler:
     def _vacate(self, run: Run, last: Step | AiosError | None) -> None:
         """The run is out of its slot: because it ended, was interrupted, failed or was cancelled."""
         del self._running[run.item]
+        run.count(waiting=int(run.item in self._runs), running=-1)
         self._seating.leave(run.sequence)
         run.task = None
         generated = len(run.sequence.generated)
@@ -320,6 +335,13 @@ class Scheduler:
         for item in [item for item in self._held if item.pid == pid]:
             self._make_ready(self._held.pop(item))
         self._dispatch()
+
+    def fail(self, error: AiosError, pid: int | None = None) -> None:
+        """End all calls of a process (None: of everybody) with `error`."""
+        for run in list(self._runs.values()):
+            if pid is None or run.item.pid == pid:
+                run.unread.clear()
+                run.hand(error)
 
     def drop(self, pid: int) -> None:
         """The process is gone: its contexts are forgotten."""

@@ -281,6 +281,7 @@ class LlamaCore:
         return Start(
             id=sequence.id,
             slot=seat.slot,
+            reuse=seat.cached,
             tokens=sequence.tokens,
             generated=sequence.generated,
             ops=[to_wire(op) for op in seat.ops],

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 
 from aios.errors import InvalidSchema
 
-_SHORT, _LONG = 256, 4096
+_SHORT, _LONG = 1024, 4096
 _EXPANSIONS, _FEW_EXPANSIONS = 400, 40
 _FREE_TEXT = 64
+_BYTES = (1 << 256) - 1
 
 Fits = Callable[[bytes], bool]
 
@@ -38,9 +41,16 @@ def compiled(tokenizer: LLTokenizer, source: str) -> LLMatcher:
     """A matcher of `source`. Raises InvalidSchema with the library's reason."""
     matcher = LLMatcher(tokenizer, source, log_level=0, limits=limits())
     if matcher.is_error():
-        reason = " ".join(matcher.get_error().split()) or "unknown"
-        raise InvalidSchema(f"The grammar or schema can't be used: {reason}.", "Change that part of it.")
+        why = _reason(matcher)
+        raise InvalidSchema(f"The grammar or schema can't be used: {why}.", "Change that part of it.")
     return matcher
+
+
+def _reason(matcher: LLMatcher) -> str:
+    """The library's message without the listing of the source below it."""
+    lines = [line.strip() for line in matcher.get_error().splitlines()]
+    text = " ".join(line for line in lines if line and not re.match(r"\d+ \||\^", line))
+    return re.sub(r"^at \d+\(\d+\): (failed to compile JSON schema: )?", "", text)
 
 
 class Alphabet:
@@ -55,7 +65,8 @@ class Alphabet:
 
     def matcher(self, source: str) -> LLMatcher:
         """A matcher whose tokens are bytes. Raises InvalidSchema."""
-        return compiled(self._tokenizer, source)
+        # Without "no_forcing" each step would look for all that must follow, however long that is.
+        return compiled(self._tokenizer, f'{source}\n%llguidance {{"no_forcing": true}}')
 
     def completes(self, matcher: LLMatcher, text: bytes) -> bool:
         """Whether `text` completes what `matcher` has seen. `matcher` is not changed."""
@@ -66,10 +77,12 @@ class Alphabet:
         """A text that completes what `matcher` has seen: one that `fits`, else the shortest found; None if none
         was found within a fixed effort. `matcher` is not changed; the same state gives the same answer.
 
-        First straight on, each time with the byte that most likely closes something; if that leads nowhere or
+        First straight on, each time with the byte that most likely closes something. If that leads nowhere or
         to a text that does not fit, limited discrepancy search (Harvey and Ginsberg 1995): paths with fewer
         and smaller deviations from that choice first, and novelty before both (Lipovetzky and Geffner 2012)."""
         best = self._straight(matcher, _SHORT)
+        if best is None:
+            best = self._turning(matcher)
         if best is not None and fits(best):
             return best
         for text in self._deviating(matcher, best):
@@ -80,15 +93,31 @@ class Alphabet:
         return self._straight(matcher, _LONG) if best is None else best
 
     def _straight(self, matcher: LLMatcher, longest: int) -> bytes | None:
-        matcher, text = matcher.deep_copy(), b""
-        while True:
-            text += _forced(matcher)
-            if matcher.is_accepting():
-                return text
-            choice = next(self._choices(matcher.compute_bitmask()), None)
+        """Always the preferred byte."""
+        return self._walk(matcher, longest, lambda choices, _: next(choices, None))
+
+    def _turning(self, matcher: LLMatcher) -> bytes | None:
+        """Where the same bytes may follow as before, the next one in turn: gets out of `[a-z]*x`."""
+        visits: Counter[bytes] = Counter()
+
+        def turn(choices: Iterator[int], mask: bytes) -> int | None:
+            known = list(choices)
+            visits[mask] += 1
+            return known[(visits[mask] - 1) % len(known)] if known else None
+
+        return self._walk(matcher, _SHORT, turn)
+
+    def _walk(
+        self, matcher: LLMatcher, longest: int, choose: Callable[[Iterator[int], bytes], int | None]
+    ) -> bytes | None:
+        matcher, text = matcher.deep_copy(), bytearray()
+        while not matcher.is_accepting():
+            mask = matcher.compute_bitmask()
+            choice = choose(self._choices(mask), mask)
             if choice is None or len(text) > longest or not matcher.consume_token(choice):
                 return None
-            text += bytes([choice])
+            text.append(choice)
+        return bytes(text)
 
     def _deviating(self, matcher: LLMatcher, known: bytes | None) -> Iterator[bytes]:
         """Completing texts, if one is `known` only shorter ones."""
@@ -126,20 +155,23 @@ class Alphabet:
 
     def _choices(self, mask: bytes) -> Iterator[int]:
         """The bytes that a mask allows, most likely to close something first."""
-        bits = int.from_bytes(mask, "little") & (1 << 256) - 1
+        bits = int.from_bytes(mask, "little") & _BYTES
         order = self._in_text if bits.bit_count() > _FREE_TEXT else self._in_structure
         return (byte for byte in order if bits >> byte & 1)
 
 
 def _forced(matcher: LLMatcher) -> bytes:
-    """Consume and return the bytes that must follow, up to where the text could end."""
-    text = b""
-    while not matcher.is_accepting():
-        forced = matcher.compute_ff_bytes()
-        if not forced or len(text) > _LONG or not matcher.consume_tokens(list(forced)):
+    """Consume and return the bytes that must follow, up to where the text could end.
+
+    Byte by byte: the library's own look-ahead has no bound."""
+    text = bytearray()
+    while len(text) <= _LONG and not matcher.is_accepting():
+        bits = int.from_bytes(matcher.compute_bitmask(), "little") & _BYTES
+        byte = bits.bit_length() - 1
+        if bits.bit_count() != 1 or not matcher.consume_token(byte):
             break
-        text += forced
-    return text
+        text.append(byte)
+    return bytes(text)
 
 
 def _ordered(preferred: bytes) -> list[int]:

@@ -166,7 +166,7 @@ class Engine:
     def _seat(self, generation: Generation) -> int:
         """Keep what the slot holds of the generation's KV; returns how many tokens of it."""
         slot, prompt = generation.slot, generation.prompt_length
-        cached = self.slots.common(slot, generation.context)
+        cached = min(self.slots.common(slot, generation.context), generation.start.reuse)
         held = self.slots.held[slot]
         if self.options.deterministic and not (held.prompt == prompt and cached >= prompt):
             # Only whole chunks of a prompt are what this generation would have computed itself.

@@ -38,7 +38,10 @@ def validate(source: str) -> None:
 
 
 def _no_answer() -> InvalidSchema:
-    return InvalidSchema("No text of this form could be found.", "Simplify the schema or grammar.")
+    return InvalidSchema(
+        "No text of this form could be found: it can't be met, is too complex, or is longer than 4096 bytes.",
+        "Simplify the schema or grammar.",
+    )
 
 
 class GrammarFactory:

@@ -48,10 +48,12 @@ class Op(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Start(msgspec.Struct, frozen=True, kw_only=True, tag="start"):
-    """Run a sequence in `slot` after `ops`. `generated` are tokens of an earlier stay: go on after them."""
+    """Run a sequence in `slot` after `ops`. `generated` are tokens of an earlier stay: go on after them. Of the
+    KV that is then in the slot at most `reuse` tokens may be used: the rest may be of another group."""
 
     id: int
     slot: int
+    reuse: int
     tokens: list[int]
     generated: list[int]
     ops: list[Op]

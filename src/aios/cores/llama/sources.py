@@ -1,6 +1,6 @@
 """Sources of grammars: what a caller may ask for, turned into text that the grammar library compiles.
 
-A source is a string (Lark, or a JSON list of grammars), so it travels to the worker as it is. JSON is written
+A source is Lark text, in the dialect of llguidance, so it travels to the worker as it is. JSON is written
 as `json.dumps` writes it (`", "` and `": "`, no other whitespace): that is how chat templates render it back,
 so a generated answer stays a prefix of the next prompt, and a small model can't ramble in whitespace.
 """
@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 from llguidance import LLMatcher
-from llguidance.gbnf_to_lark import GbnfToLarkError, any_to_lark
+from llguidance.gbnf_to_lark import any_to_lark
 
 from aios.errors import InvalidSchema
 
@@ -21,6 +21,7 @@ Schema = dict[str, Any]
 
 MAX_SCHEMA_BYTES = 262_144
 MAX_GRAMMAR_BYTES = 65_536
+MAX_NODES = 1_500
 MAX_DEPTH = 48
 
 _MAPS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
@@ -41,7 +42,7 @@ def json_object() -> str:
 def json_schema(schema: Mapping[str, Any], *, lenient: bool = False) -> str:
     """JSON that is valid by `schema`. `lenient`: keywords that can't be enforced are left out, not refused.
     Raises InvalidSchema."""
-    return json.dumps({"grammars": [{"json_schema": _configured(schema, lenient)}]})
+    return f"start: {inline_json(schema, lenient=lenient)}"
 
 
 def inline_json(schema: Mapping[str, Any], *, lenient: bool = False) -> str:
@@ -54,7 +55,7 @@ def grammar(text: str) -> str:
     _check_size(len(text), MAX_GRAMMAR_BYTES)
     try:
         lark = any_to_lark(text)
-    except (GbnfToLarkError, ValueError, LookupError, AssertionError, RecursionError) as error:
+    except Exception as error:  # the converter raises nothing narrower for an unknown rule
         raise InvalidSchema(f"This is no grammar: {error}.", "Correct the GBNF (or Lark) text.") from error
     code = _LITERALS.sub(" ", lark)
     if re.search(r"<", code):
@@ -71,7 +72,8 @@ def regex(pattern: str) -> str:
     pattern = pattern.removeprefix("^")
     if pattern.endswith("$") and not pattern.endswith(r"\$"):
         pattern = pattern[:-1]
-    return LLMatcher.grammar_from_regex(pattern)
+    compiled: dict[str, Any] = json.loads(LLMatcher.grammar_from_regex(pattern))
+    return compiled["grammars"][0]["lark_grammar"]
 
 
 def literal(text: str) -> str:
@@ -87,6 +89,8 @@ def _configured(schema: Mapping[str, Any], lenient: bool) -> Schema:
     _check_size(len(text), MAX_SCHEMA_BYTES)
     copy: Schema = json.loads(text)
     nodes = list(_nodes(copy, 0))
+    if len(nodes) > MAX_NODES:
+        raise InvalidSchema(f"The schema has {len(nodes)} parts; {MAX_NODES} is the most.", "Make it smaller.")
     if not any(_combines(node) for node in nodes):
         for node in nodes:
             _close(node)

@@ -1,0 +1,1 @@
+"""Who may do what: keys, and later policies, approvals and the audit log."""
