@@ -29,9 +29,8 @@ def text() -> str:
     parts = [HEAD]
     for node in ast.parse(SOURCE.read_text("utf-8")).body:
         if isinstance(node, ast.ClassDef) and node.name in SECTIONS:
-            parts.append(
-                f"\n## `{SECTIONS[node.name]}`\n\n{_first_line(node)}| key | default | meaning |\n|---|---|---|\n"
-            )
+            parts.append(f"\n## `{SECTIONS[node.name]}`\n\n{_first_line(node)}")
+            parts.append("| key | default | meaning |\n|---|---|---|\n")
             parts += [f"| `{name}` | {default} | {meaning} |\n" for name, default, meaning in _fields(node)]
     return "".join(parts)
 
