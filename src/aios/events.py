@@ -11,9 +11,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -106,6 +106,13 @@ class KernelChanged(Event, frozen=True, tag="kernel.changed"):
     state: Literal["starting", "ready", "draining", "closed"]
 
 
+class JournalChanged(Event, frozen=True, tag="journal.changed"):
+    """`degraded`: it can't be written (`reason`), and calls with effects are refused until it can."""
+
+    state: Literal["ok", "degraded"]
+    reason: str = ""
+
+
 class Lost(Event, frozen=True, tag="bus.lost"):
     """The subscriber was too slow: so many events before this one are missing."""
 
@@ -124,8 +131,12 @@ AnyEvent = (
     | ProcessChanged
     | CoreChanged
     | KernelChanged
+    | JournalChanged
     | Lost
 )
+
+
+E = TypeVar("E", bound=Event)
 
 
 class Subscription:
@@ -167,15 +178,22 @@ class EventBus:
 
     def __init__(self) -> None:
         self._subscribers: set[Subscription] = set()
+        self._listeners: dict[type[Event], Callable[[Any], None]] = {}
         self._seq = 0
 
     def publish(self, event: Event) -> None:
         """Stamp `event` with time and sequence number and hand it to every subscriber. Cheap without any."""
         self._seq += 1
+        if hear := self._listeners.get(type(event)):
+            hear(event)
         if self._subscribers:
             stamped = msgspec.structs.replace(event, t=time.time(), seq=self._seq)
             for subscriber in self._subscribers:
                 subscriber.offer(stamped)
+
+    def listen(self, kind: type[E], hear: Callable[[E], None]) -> None:
+        """Call `hear` with each event of `kind` while it is published: for the kernel's own books. One a kind."""
+        self._listeners[kind] = hear
 
     @contextmanager
     def subscribe(self, limit: int = 10_000) -> Generator[Subscription]:

@@ -12,7 +12,7 @@ import itertools
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Literal
@@ -32,8 +32,7 @@ class Ticket:
     """Who asks, and how urgent it is; the scheduler writes down what became of it.
 
     Times are `time.monotonic()` seconds. `queue_s`: ready without a slot, over all waits; `run_s`: in a slot;
-    `first_token`: when the first token came. `waiting` and `running` count its sequences (a call of n choices
-    has n); `changed` is told when one of the two changes."""
+    `first_token`: when the first token came."""
 
     pid: int
     call_id: int
@@ -48,9 +47,6 @@ class Ticket:
     run_s: float = 0.0
     interrupts: int = 0
     first_token: float | None = None
-    waiting: int = 0
-    running: int = 0
-    changed: Callable[[], None] = lambda: None
 
 
 @dataclass(slots=True, eq=False)
@@ -69,12 +65,6 @@ class Run:
     def hand(self, step: Step | AiosError) -> None:
         self.unread.append(step)
         self.wake.set()
-
-    def count(self, *, waiting: int, running: int) -> None:
-        """Keep the ticket's counts."""
-        self.ticket.waiting += waiting
-        self.ticket.running += running
-        self.ticket.changed()
 
 
 class Scheduler:
@@ -159,7 +149,6 @@ class Scheduler:
         )  # fmt: skip
         run = Run(sequence, ticket, item)
         self._runs[item] = run
-        run.count(waiting=1, running=0)
         self._make_ready(run)
         self._dispatch()
         return run
@@ -182,8 +171,6 @@ class Scheduler:
             return
         self._held.pop(run.item, None)
         self.policy.withdraw(run.item)
-        if run.item not in self._running:
-            run.count(waiting=-1, running=0)
         if run.task and not run.task.done():
             run.task.cancel()  # its end frees the slot
         self._open_door()
@@ -235,7 +222,6 @@ class Scheduler:
         run.item.quantum_used = 0
         run.ticket.queue_s += now - run.item.queued
         self._running[run.item] = run
-        run.count(waiting=-1, running=1)
         self._bus.publish(
             Dispatched(
                 pid=run.item.pid, call=run.ticket.call_id, core=self.core.name, slot=seat.slot,
@@ -288,7 +274,6 @@ class Scheduler:
     def _vacate(self, run: Run, last: Step | AiosError | None) -> None:
         """The run is out of its slot: because it ended, was interrupted, failed or was cancelled."""
         del self._running[run.item]
-        run.count(waiting=int(run.item in self._runs), running=-1)
         self._seating.leave(run.sequence)
         run.task = None
         generated = len(run.sequence.generated)

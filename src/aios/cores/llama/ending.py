@@ -20,6 +20,8 @@ _SHORT, _LONG = 1024, 4096
 _EXPANSIONS, _FEW_EXPANSIONS = 400, 40
 _FREE_TEXT = 64
 _BYTES = (1 << 256) - 1
+_DIGITS = b"0123456789"
+_CLOSING = b"}])>\"',:;\n"
 
 Fits = Callable[[bytes], bool]
 
@@ -60,8 +62,8 @@ class Alphabet:
         self._tokenizer = LLTokenizer("byte")
         # Where nearly any byte may follow we are within a string, which a quote ends; elsewhere a bracket
         # closes more than a quote, which opens something.
-        self._in_text = _ordered(b"\"'\n}])>,:;0123456789")
-        self._in_structure = _ordered(b"}])>\"',:;\n0123456789")
+        self._in_text = _ordered(b"\"'\n" + _CLOSING + _DIGITS)
+        self._in_structure = _ordered(_CLOSING + _DIGITS)
 
     def matcher(self, source: str) -> LLMatcher:
         """A matcher whose tokens are bytes. Raises InvalidSchema."""
@@ -97,15 +99,19 @@ class Alphabet:
         return self._walk(matcher, longest, lambda choices, _: next(choices, None))
 
     def _turning(self, matcher: LLMatcher) -> bytes | None:
-        """Where the same bytes may follow as before, the next one in turn: gets out of `[a-z]*x`."""
+        """Where the same bytes may follow as before, the next one in turn: gets out of `[a-z]*x`. Bytes that
+        close something get sixteen turns at a time."""
         visits: Counter[bytes] = Counter()
 
-        def turn(choices: Iterator[int], mask: bytes) -> int | None:
+        def choose(choices: Iterator[int], mask: bytes) -> int | None:
             known = list(choices)
+            if not known:
+                return None
+            turn = visits[mask] >> 4 if known[0] in _CLOSING else visits[mask]
             visits[mask] += 1
-            return known[(visits[mask] - 1) % len(known)] if known else None
+            return known[turn % len(known)]
 
-        return self._walk(matcher, _SHORT, turn)
+        return self._walk(matcher, _SHORT, choose)
 
     def _walk(
         self, matcher: LLMatcher, longest: int, choose: Callable[[Iterator[int], bytes], int | None]
