@@ -1,0 +1,31 @@
+"""`aios bench`: what is measured, and how, is in aios/bench."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for result.json and the plot.")
+@click.option("--model", help="Catalogue name or GGUF path.")
+@click.option("--full", is_flag=True, help="The long version: sweeps, several seeds.")
+@click.option("--quick", is_flag=True, help="A short look; its numbers are not for reports.")
+@click.option("--seeds", type=int, help="Repetitions.")
+@click.option("--agents", type=int, help="demo: number of agents.")
+@click.option("--slots", type=int, help="demo: slots of the core.")
+def bench(name: str | None, out: Path | None, **options: Any) -> None:
+    """Run benchmark NAME and write its result; without NAME list them."""
+    from aios.bench import registry
+
+    if name is None:
+        for known in registry.names():
+            click.echo(known)
+        return
+    given = {key: value for key, value in options.items() if value not in (None, False)}
+    folder = out or Path("benchmarks") / "results" / name
+    registry.load(name)(folder, **given)
+    click.echo(f"written: {folder}")

@@ -1,0 +1,71 @@
+"""How the command line shows things."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from aios.syscalls import ProcessInfo
+
+STYLES = {"running": "green", "ready": "yellow", "paused": "magenta", "killed": "red", "exited": "dim"}
+
+
+def show_json(value: Any) -> None:
+    """Print a Struct (or builtins) as one JSON document, for programs."""
+    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+def show(renderable: Any) -> None:
+    Console().print(renderable)
+
+
+def seconds(value: float) -> str:
+    """A time for people: 3 ms, 1.25 s, 4:05."""
+    if value < 0.0995:
+        return f"{value * 1000:.0f} ms"
+    return f"{value:.2f} s" if value < 100 else f"{value // 60:.0f}:{value % 60:02.0f}"
+
+
+def size(value: float) -> str:
+    """Bytes for people."""
+    for unit in ("B", "kB", "MB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}"
+        value /= 1000
+    return f"{value:.1f} GB"
+
+
+def process_table(processes: Iterable[ProcessInfo]) -> Table:
+    """What `ps` and `top` show."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("PID", "NAME", "GROUP", "STATE", "CLASS", "NI", "CALLS", "PROMPT", "CACHED", "OUT", "WAIT",
+                 "QUEUED", "RUN", "INT", "KV"):  # fmt: skip
+        left = name in ("NAME", "GROUP", "STATE", "CLASS", "KV")
+        table.add_column(name, justify="left" if left else "right", no_wrap=True)
+    for p in processes:
+        u = p.usage
+        table.add_row(
+            str(p.pid), p.name, p.group, f"[{STYLES.get(p.state, 'default')}]{p.state}[/]", p.scheduling_class,
+            str(p.nice), str(u.calls), str(u.prompt_tokens), str(u.cached_tokens), str(u.completion_tokens),
+            seconds(p.waiting_s) if p.waiting_s else "", seconds(u.queue_s), seconds(u.run_s),
+            str(u.interrupts), f"{p.kv} {p.kv_tokens}" if p.kv else "",
+        )  # fmt: skip
+    return table
+
+
+def core_table(cores: Iterable[dict[str, Any]]) -> Table:
+    """The cores of the kernel's status."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("CORE", "KIND", "MODELS", "POLICY", "RUNNING", "WAITING"):
+        table.add_column(name, justify="right" if name in ("RUNNING", "WAITING") else "left")
+    for core in cores:
+        table.add_row(
+            core["name"], core.get("kind", ""), ", ".join(core.get("models", ())), core.get("policy", ""),
+            f"{core.get('running', 0)}/{core.get('capacity', 0)}", str(core.get("waiting", 0)),
+        )  # fmt: skip
+    return table

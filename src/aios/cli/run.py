@@ -1,0 +1,105 @@
+"""`aios run`: an agent, on the running kernel or on one of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import click
+
+from aios.cli.daemon import daemon, state_option
+from aios.errors import BadRequest
+from aios.sdk.agent import Agent
+from aios.sdk.client import AsyncClient
+
+
+@click.command()
+@click.argument("target")
+@click.argument("task", default="")
+@click.option(
+    "--config", "file", type=click.Path(path_type=Path), help="TOML file of the kernel made for the run."
+)
+@click.option("--name", help="Name of the process (default: the file's).")
+@state_option
+def run(target: str, task: str, file: Path | None, name: str | None, state_dir: Path | None) -> None:
+    """Run TARGET (a file, a folder with `__init__.py` or a module) on TASK and print the answer.
+
+    TARGET holds an `Agent` subclass that can be made with a client alone, or `async def main(client, task)`.
+    Without a daemon a kernel is started for the run."""
+    module = _load(target)
+    entry = _entry(module, target)
+    answer = asyncio.run(_run(entry, task, name or Path(target).stem, file, state_dir))
+    if answer is not None:
+        click.echo(answer)
+
+
+async def _run(entry: Any, task: str, name: str, file: Path | None, state_dir: Path | None) -> Any:
+    async with _kernel(file, state_dir) as (url, key), AsyncClient(url, api_key=key, agent=name) as client:
+        if inspect.isclass(entry):
+            return await entry(client).run(task)
+        return await entry(client, task)
+
+
+@asynccontextmanager
+async def _kernel(file: Path | None, state_dir: Path | None) -> AsyncGenerator[tuple[str, str | None]]:
+    """Address (and key, or None) of the running daemon, else of a kernel on a free port for this run."""
+    found = None if file else daemon(state_dir)
+    if found:
+        yield found.url, None
+        return
+    import tempfile
+
+    from aios import config
+    from aios.kernel.kernel import Kernel
+    from aios.server.serve import listening
+
+    with tempfile.TemporaryDirectory(prefix="aios-run-") as folder:
+        settings = config.load(file, flags={"server.port": 0, "state.dir": folder})
+        async with Kernel(settings) as kernel, listening(kernel, port=0) as listener:
+            yield listener.url, None
+
+
+def _load(target: str) -> ModuleType:
+    path = Path(target)
+    if path.is_dir():
+        path = path / "__init__.py"
+    if path.suffix != ".py":
+        sys.path.insert(0, "")
+        try:
+            return importlib.import_module(target)
+        except ModuleNotFoundError as error:
+            raise BadRequest(f"There is no file or module {target!r}.", "Name a .py file.") from error
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if not path.is_file() or spec is None or spec.loader is None:
+        raise BadRequest(f"There is no file {target}.", "Name a .py file, a package folder or a module.")
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(path.parent.resolve()))
+    spec.loader.exec_module(module)
+    return module
+
+
+def _entry(module: ModuleType, target: str) -> Any:
+    """`main`, else the one Agent subclass defined there."""
+    main = getattr(module, "main", None)
+    if inspect.iscoroutinefunction(main):
+        return main
+    agents = [
+        thing
+        for thing in vars(module).values()
+        if inspect.isclass(thing) and issubclass(thing, Agent) and thing.__module__ == module.__name__
+        and not inspect.isabstract(thing)
+    ]  # fmt: skip
+    if len(agents) != 1:
+        raise BadRequest(
+            f"{target} has {len(agents)} agent classes and no `async def main(client, task)`.",
+            "Define exactly one of them.",
+        )
+    return agents[0]
