@@ -130,7 +130,9 @@ async def test_a_killed_worker_is_restarted_and_its_calls_go_on(tiny_model):
         undisturbed = [(await m.ask(call, 1, "one"))[0] for call in calls]
         with m.bus.subscribe() as events:
             running = [asyncio.ensure_future(m.ask(call, i, "many")) for i, call in enumerate(calls)]
-            while m.scheduler.running < 3 or not any(r.sequence.generated for r in m.scheduler._running.values()):
+            while m.scheduler.running < 3 or not any(
+                r.sequence.generated for r in m.scheduler._running.values()
+            ):
                 await asyncio.sleep(0.001)
             os.kill(m.core.worker_pid, signal.SIGKILL)
             answers = [(await call)[0] for call in running]
@@ -253,9 +255,15 @@ async def test_embeddings_have_length_one_and_tell_texts_apart(tiny_model):
         (chat("x" * 2000), ContextOverflow),
         (Generate(prompt=(5, 99999)), BadRequest),
         (Generate(), BadRequest),
-        (chat("x", response_format=ResponseFormat(type="json_schema", schema={"type": "nonsense"})), InvalidSchema),
+        (
+            chat("x", response_format=ResponseFormat(type="json_schema", schema={"type": "nonsense"})),
+            InvalidSchema,
+        ),
         (chat("x", response_format=ResponseFormat(type="grammar", grammar="root ::= (")), InvalidSchema),
-        (chat("x", response_format=ResponseFormat(type="json_schema", schema=SCHEMA), max_tokens=3), InvalidSchema),
+        (
+            chat("x", response_format=ResponseFormat(type="json_schema", schema=SCHEMA), max_tokens=3),
+            InvalidSchema,
+        ),
         (chat("x", sampling=Sampling(logit_bias={10**6: 1.0})), BadRequest),
         (chat("x", tool_choice="required"), BadRequest),
     ],

@@ -30,11 +30,13 @@ LEAVES: list[Schema] = [
 def objects(inner: st.SearchStrategy[Schema]) -> st.SearchStrategy[Schema]:
     properties = st.dictionaries(st.sampled_from(["name", "city", "é", 'q"', "z"]), inner, max_size=3)
     return properties.flatmap(
-        lambda p: st.lists(st.sampled_from(sorted(p)), unique=True).map(
-            lambda required: {"type": "object", "properties": p, "required": required}
+        lambda p: (
+            st.lists(st.sampled_from(sorted(p)), unique=True).map(
+                lambda required: {"type": "object", "properties": p, "required": required}
+            )
+            if p
+            else st.just({"type": "object", "properties": {}})
         )
-        if p
-        else st.just({"type": "object", "properties": {}})
     )
 
 

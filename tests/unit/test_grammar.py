@@ -45,7 +45,7 @@ def test_forms(factory: GrammarFactory, source: str, good: list[str], bad: list[
 
 
 def test_json_is_written_as_chat_templates_write_it(factory: GrammarFactory) -> None:
-    value = {"name": "Zoë \"Z\" \\ \n", "age": -3}
+    value = {"name": 'Zoë "Z" \\ \n', "age": -3}
     assert accepts(factory.make(sources.json_schema(PERSON), 200), json.dumps(value, ensure_ascii=False))
 
 
@@ -131,7 +131,7 @@ def test_schemas_that_can_not_be_used_say_why(schema: dict[str, Any], reason: st
         ("", "root"),
         ('start: "a" <|im|>', "special tokens"),
         ('start: <[3]> "a"', "special tokens"),
-        ('start: x\nx[max_tokens=3]: /a*/', "max_tokens"),
+        ("start: x\nx[max_tokens=3]: /a*/", "max_tokens"),
         ('start: "a" start', "No text"),
         ("root ::= " + "(" * 3000 + '"a"' + ")" * 3000, "no grammar"),
         ("root ::= " + '"a" ' * 30_000, "bytes"),

@@ -77,14 +77,18 @@ def _models(settings: Settings, state_dir: Path | None) -> Iterator[Check]:
     here = store.installed()
     for name, path in here.items():
         whole = digest(path) == store.model(name).sha256
-        yield Check(name=f"model {name}", state="ok" if whole else "fail", found="digest as pinned" if whole else
-                    "wrong digest", mend="" if whole else f"rm {path}; aios pull {name}")  # fmt: skip
+        if whole:
+            yield Check(name=f"model {name}", state="ok", found="digest as pinned")
+        else:
+            mend = f"rm {path}; aios pull {name}"
+            yield Check(name=f"model {name}", state="fail", found="wrong digest", mend=mend)
     if catalogue.default() not in here:
         yield Check(name=f"model {catalogue.default()}", state="warn", found="not installed", mend="aios pull")
     folder = store.folder if store.folder.exists() else Path.home()
     free = shutil.disk_usage(folder).free
-    yield Check(name="disk", state="ok" if free > 2e9 else "warn", found=f"{render.size(free)} free at {folder}",
-                mend="" if free > 2e9 else "Models take 0.1 to 0.5 GB each.")  # fmt: skip
+    mend = "" if free > 2e9 else "Models take 0.1 to 0.5 GB each."
+    found = f"{render.size(free)} free at {folder}"
+    yield Check(name="disk", state="ok" if free > 2e9 else "warn", found=found, mend=mend)
 
 
 def _state(settings: Settings, state_dir: Path | None) -> Iterator[Check]:
@@ -120,8 +124,9 @@ def _machine(settings: Settings, state_dir: Path | None) -> Iterator[Check]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     enough = memory > 3e9
-    yield Check(name="machine", state="ok" if enough else "warn", found=f"{cores} cores, {render.size(memory)} memory",
-                mend="" if enough else "Lower kv_ram_mb and context of the core.")  # fmt: skip
+    mend = "" if enough else "Lower kv_ram_mb and context of the core."
+    found = f"{cores} cores, {render.size(memory)} memory"
+    yield Check(name="machine", state="ok" if enough else "warn", found=found, mend=mend)
 
 
 Look = Callable[[Settings, Path | None], Iterator[Check]]

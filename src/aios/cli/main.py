@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
@@ -78,13 +79,19 @@ def _run(arguments: list[str] | None) -> int:
     except AiosError as error:
         return _tell(error)
     except BaseExceptionGroup as group:
-        matched = group.subgroup(AiosError)
-        if matched is None:
+        found = next(_errors(group), None)
+        if found is None:
             raise
-        found: BaseException = matched
-        while isinstance(found, BaseExceptionGroup):
-            found = found.exceptions[0]  # pyright: ignore[reportUnknownMemberType,reportUnknownVariableType]
-        return _tell(found) if isinstance(found, AiosError) else Exit.FAILED
+        return _tell(found)
+
+
+def _errors(group: BaseExceptionGroup[BaseException]) -> Iterator[AiosError]:
+    """The kernel's own errors in a group, however deep."""
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _errors(error)
+        elif isinstance(error, AiosError):
+            yield error
 
 
 def _tell(error: AiosError) -> int:

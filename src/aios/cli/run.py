@@ -7,7 +7,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +19,8 @@ from aios.cli.daemon import daemon, state_option
 from aios.errors import BadRequest
 from aios.sdk.agent import Agent
 from aios.sdk.client import AsyncClient
+
+Main = Callable[[AsyncClient, str], Awaitable[Any]]
 
 
 @click.command()
@@ -41,10 +43,8 @@ def run(target: str, task: str, file: Path | None, name: str | None, state_dir: 
         click.echo(answer)
 
 
-async def _run(entry: Any, task: str, name: str, file: Path | None, state_dir: Path | None) -> Any:
+async def _run(entry: Main, task: str, name: str, file: Path | None, state_dir: Path | None) -> Any:
     async with _kernel(file, state_dir) as (url, key), AsyncClient(url, api_key=key, agent=name) as client:
-        if inspect.isclass(entry):
-            return await entry(client).run(task)
         return await entry(client, task)
 
 
@@ -86,12 +86,12 @@ def _load(target: str) -> ModuleType:
     return module
 
 
-def _entry(module: ModuleType, target: str) -> Any:
+def _entry(module: ModuleType, target: str) -> Main:
     """`main`, else the one Agent subclass defined there."""
     main = getattr(module, "main", None)
     if inspect.iscoroutinefunction(main):
         return main
-    agents = [
+    agents: list[type[Agent]] = [
         thing
         for thing in vars(module).values()
         if inspect.isclass(thing) and issubclass(thing, Agent) and thing.__module__ == module.__name__
@@ -102,4 +102,9 @@ def _entry(module: ModuleType, target: str) -> Any:
             f"{target} has {len(agents)} agent classes and no `async def main(client, task)`.",
             "Define exactly one of them.",
         )
-    return agents[0]
+    (agent,) = agents
+
+    async def run_agent(client: AsyncClient, task: str) -> Any:
+        return await agent(client).run(task)
+
+    return run_agent

@@ -57,8 +57,8 @@ def _words(event: AnyEvent) -> str:
             tokens = (
                 f"prompt {event.prompt_tokens} (cached {event.cached_tokens}), out {event.completion_tokens}"
             )
-            result = event.error or "ok"
-            return f"{event.kind} = {result}  {render.seconds(event.seconds)}, queued {render.seconds(event.queue_s)}, {tokens}"
+            result, took = event.error or "ok", render.seconds(event.seconds)
+            return f"{event.kind} = {result}  {took}, queued {render.seconds(event.queue_s)}, {tokens}"
         case Queued():
             return f"  queued on {event.core}, {event.waiting} waiting"
         case Dispatched():

@@ -36,7 +36,8 @@ def picture(client: Client) -> Group:
     told = client.status()
     busiest = {"running": 0, "ready": 1, "paused": 2}
     processes = sorted(client.processes(), key=lambda p: (busiest.get(p.state, 3), p.pid))
-    head = f"aios {told['version']}  {told['state']}  up {render.seconds(told['uptime_s'])}  {len(processes)} processes"
+    up = render.seconds(told["uptime_s"])
+    head = f"aios {told['version']}  {told['state']}  up {up}  {len(processes)} processes"
     return Group(
         Text(head, style="bold"), render.core_table(told["cores"]), Text(), render.process_table(processes)
     )

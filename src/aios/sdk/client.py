@@ -192,11 +192,11 @@ class AsyncClient:
         if not stream.done:
             raise CoreProtocolError("The stream ended before the answer did.", "Send the call again.")
 
-    async def _stream(self, request: Request, timeout: httpx.Timeout) -> AsyncGenerator[str, None]:
+    async def _stream(self, request: Request, patience: httpx.Timeout) -> AsyncGenerator[str, None]:
         events = wire.Events()
         try:
             async with self._http.stream(
-                request.method, request.path, json=request.body, timeout=timeout
+                request.method, request.path, json=request.body, timeout=patience
             ) as response:
                 if response.status_code >= 400:
                     body = await response.aread()
@@ -332,11 +332,11 @@ class Client:
         if not stream.done:
             raise CoreProtocolError("The stream ended before the answer did.", "Send the call again.")
 
-    def _stream(self, request: Request, timeout: httpx.Timeout) -> Generator[str]:
+    def _stream(self, request: Request, patience: httpx.Timeout) -> Generator[str]:
         events = wire.Events()
         try:
             with self._http.stream(
-                request.method, request.path, json=request.body, timeout=timeout
+                request.method, request.path, json=request.body, timeout=patience
             ) as response:
                 if response.status_code >= 400:
                     wire.raise_for(response.status_code, response.read(), response.headers.get("retry-after"))

@@ -10,9 +10,9 @@ import json
 import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 
@@ -22,6 +22,7 @@ from aios.syscalls import (
     Completion,
     Delta,
     Embeddings,
+    FinishReason,
     FunctionCall,
     Message,
     Timings,
@@ -75,7 +76,7 @@ class Address:
 
 
 def _daemon_url() -> str | None:
-    """The address in the daemon's file, if there is one. (`[state] dir` may be elsewhere: then name the URL.)"""
+    """The address in the daemon's file, if there is one where it is by default."""
     state = os.environ.get("AIOS_STATE_DIR")
     base = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "aios"
     try:
@@ -101,9 +102,8 @@ def text(prompt: str | Sequence[int], options: Mapping[str, Any], *, stream: boo
 
 
 def embed(inputs: Sequence[str], model: str) -> Request:
-    return Request(
-        "POST", "/v1/embeddings", {"input": list(inputs), "model": model, "encoding_format": "float"}
-    )
+    body = {"input": list(inputs), "model": model, "encoding_format": "float"}
+    return Request("POST", "/v1/embeddings", body)
 
 
 def _streamed(body: dict[str, Any], stream: bool) -> dict[str, Any]:
@@ -129,141 +129,208 @@ def _message(message: MessageLike) -> dict[str, Any]:
 # -- answers ----------------------------------------------------------------------------------------
 
 
+class Told(msgspec.Struct):
+    """Base of what endpoints tell. Everything may be missing: engines differ."""
+
+
+class ToldFunction(Told):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class ToldCall(Told):
+    index: int = 0
+    id: str | None = None
+    function: ToldFunction = msgspec.field(default_factory=ToldFunction)
+
+
+class ToldMessage(Told):
+    """A message, or in a stream what is new of one."""
+
+    content: str | None = None
+    tool_calls: list[ToldCall] | None = None
+
+
+class ToldToken(Told):
+    token: str
+    logprob: float
+    bytes: list[int] | None = None
+    top_logprobs: list[ToldToken] | None = None
+
+
+class ToldLogprobs(Told):
+    content: list[ToldToken] | None = None
+
+
+class ToldChoice(Told):
+    index: int = 0
+    message: ToldMessage | None = None
+    delta: ToldMessage | None = None
+    text: str | None = None
+    finish_reason: str | None = None
+    logprobs: ToldLogprobs | None = None
+
+    def said(self) -> ToldMessage:
+        return self.message or self.delta or ToldMessage(content=self.text)
+
+    def rows(self) -> tuple[TokenLogprob, ...]:
+        rows = (self.logprobs.content if self.logprobs else None) or []
+        return tuple(_logprob(row, [_logprob(rival) for rival in row.top_logprobs or []]) for row in rows)
+
+
+class ToldDetails(Told):
+    cached_tokens: int | None = None
+
+
+class ToldUsage(Told):
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    prompt_tokens_details: ToldDetails | None = None
+
+    def usage(self) -> Usage:
+        details = self.prompt_tokens_details
+        return Usage(
+            prompt_tokens=self.prompt_tokens,
+            completion_tokens=self.completion_tokens,
+            cached_tokens=(details.cached_tokens if details else None) or 0,
+        )
+
+
+class ToldError(Told):
+    message: str = ""
+    code: str | int | None = None
+    param: str | None = None
+
+
+class ToldBody(Told):
+    """A completion, or one event of a streamed one."""
+
+    id: str | None = None
+    model: str | None = None
+    created: int | None = None
+    choices: list[ToldChoice] = []
+    usage: ToldUsage | None = None
+    timings: Timings | None = None
+    error: ToldError | None = None
+
+
+class ToldVector(Told):
+    embedding: tuple[float, ...]
+    index: int = 0
+
+
+class ToldVectors(Told):
+    data: list[ToldVector]
+    model: str = ""
+    usage: ToldUsage | None = None
+
+
+REASONS: dict[str | None, FinishReason] = {
+    "length": "length",
+    "tool_calls": "tool_calls",
+    "cancelled": "cancelled",
+}
+
+
 def raise_for(status: int, body: bytes, retry_after: str | None = None) -> None:
     """Raise the error that the kernel raised, as the same class. Nothing for a success."""
     if status < 400:
         return
     try:
-        told = json.loads(body)["error"]
-        message, code, param = str(told["message"]), str(told.get("code")), told.get("param")
-    except (ValueError, KeyError, TypeError, AttributeError):
-        message, code, param = body.decode("utf-8", "replace")[:300] or f"HTTP status {status}", "", None
+        told = msgspec.json.decode(body, type=ToldBody).error
+    except msgspec.MsgspecError:
+        told = None
+    if told is None:
+        told = ToldError(body.decode("utf-8", "replace")[:300] or f"HTTP status {status}")
+    _raise(told, status, retry_after)
+
+
+def _raise(told: ToldError, status: int, retry_after: str | None = None) -> NoReturn:
     kinds = by_code()
-    kind = kinds.get(code) or next((k for k in kinds.values() if k.status == status), AiosError)
-    wait = float(retry_after) if retry_after and retry_after.replace(".", "", 1).isdigit() else None
-    raise kind(message, param=param, retry_after=wait)
+    kind = kinds.get(str(told.code)) or next((k for k in kinds.values() if k.status == status), AiosError)
+    wait = float(retry_after) if retry_after and retry_after.isdigit() else None
+    raise kind(told.message, param=told.param, retry_after=wait)
 
 
 def unreachable(url: str, why: Exception) -> CoreUnavailable:
-    return CoreUnavailable(
-        f"Nothing answers at {url} ({why or type(why).__name__}).",
-        "Start the kernel (`aios serve`), or set AIOS_BASE_URL.",
-    )
+    what = f"Nothing answers at {url} ({why or type(why).__name__})."
+    return CoreUnavailable(what, "Start the kernel (`aios serve`), or set AIOS_BASE_URL.")
 
 
 def completion(body: bytes) -> Completion:
     """A whole chat or text completion. Raises CoreProtocolError."""
     try:
-        return _completion(json.loads(body))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CoreProtocolError(
-            f"The answer is no completion: {error!r}.", "Is this an OpenAI endpoint?"
-        ) from error
+        told = msgspec.json.decode(body, type=ToldBody)
+    except msgspec.MsgspecError as error:
+        what = f"The answer is no completion: {error}."
+        raise CoreProtocolError(what, "Is this an OpenAI endpoint?") from error
+    return Completion(
+        id=told.id or "",
+        model=told.model or "",
+        created=told.created or 0,
+        choices=tuple(_choice(choice) for choice in told.choices),
+        usage=(told.usage or ToldUsage()).usage(),
+        timings=told.timings or Timings(),
+    )
 
 
 def embeddings(body: bytes) -> Embeddings:
     """Raises CoreProtocolError."""
     try:
-        told = json.loads(body)
-        vectors = tuple(tuple(row["embedding"]) for row in sorted(told["data"], key=lambda row: row["index"]))
-        return Embeddings(model=told["model"], vectors=vectors, usage=_usage(told.get("usage")))
-    except (ValueError, KeyError, TypeError) as error:
-        raise CoreProtocolError(
-            f"The answer is no embedding list: {error!r}.", "Name another model."
-        ) from error
+        told = msgspec.json.decode(body, type=ToldVectors)
+    except msgspec.MsgspecError as error:
+        what = f"The answer is no list of embeddings: {error}."
+        raise CoreProtocolError(what, "Name another model.") from error
+    vectors = tuple(row.embedding for row in sorted(told.data, key=lambda row: row.index))
+    return Embeddings(model=told.model, vectors=vectors, usage=(told.usage or ToldUsage()).usage())
 
 
-def _completion(told: dict[str, Any]) -> Completion:
-    choices: list[Choice] = []
-    for row in told["choices"]:
-        message = row.get("message") or {"content": row.get("text")}
-        calls = tuple(
+def _choice(told: ToldChoice) -> Choice:
+    said = told.said()
+    return Choice(
+        index=told.index,
+        content=said.content,
+        tool_calls=tuple(
             ToolCall(
-                id=call.get("id") or "",
-                function=FunctionCall(name=call["function"]["name"], arguments=call["function"]["arguments"]),
+                id=call.id or "",
+                function=FunctionCall(name=call.function.name or "", arguments=call.function.arguments or "{}"),
             )
-            for call in message.get("tool_calls") or ()
-        )
-        choices.append(
-            Choice(
-                index=row.get("index", 0),
-                content=message.get("content"),
-                tool_calls=calls,
-                finish_reason=_reason(row.get("finish_reason")),
-                logprobs=_logprobs(row.get("logprobs")),
-            )
-        )
-    return Completion(
-        id=told.get("id") or "",
-        model=told.get("model") or "",
-        created=int(told.get("created") or 0),
-        choices=tuple(choices),
-        usage=_usage(told.get("usage")),
-        timings=_timings(told.get("timings")),
+            for call in said.tool_calls or ()
+        ),
+        finish_reason=REASONS.get(told.finish_reason, "stop"),
+        logprobs=told.rows(),
     )
 
 
-def _usage(told: dict[str, Any] | None) -> Usage:
-    told = told or {}
-    details = told.get("prompt_tokens_details") or {}
-    return Usage(
-        prompt_tokens=told.get("prompt_tokens") or 0,
-        completion_tokens=told.get("completion_tokens") or 0,
-        cached_tokens=details.get("cached_tokens") or 0,
-    )
-
-
-def _timings(told: dict[str, Any] | None) -> Timings:
-    """The kernel's timings; engines put other things under that name."""
-    told = told or {}
-    return msgspec.convert({k: v for k, v in told.items() if k in Timings.__struct_fields__}, Timings)
-
-
-def _reason(told: str | None) -> Any:
-    return told if told in ("stop", "length", "tool_calls", "cancelled") else "stop"
-
-
-def _logprobs(told: dict[str, Any] | None) -> tuple[TokenLogprob, ...]:
-    rows = (told or {}).get("content") or ()
-    return tuple(
-        TokenLogprob(
-            token=row["token"],
-            logprob=row["logprob"],
-            bytes=tuple(row.get("bytes") or ()),
-            top=tuple(
-                TokenLogprob(token=t["token"], logprob=t["logprob"], bytes=tuple(t.get("bytes") or ()))
-                for t in row.get("top_logprobs") or ()
-            ),
-        )
-        for row in rows
-    )
+def _logprob(told: ToldToken, top: Sequence[TokenLogprob] = ()) -> TokenLogprob:
+    return TokenLogprob(token=told.token, logprob=told.logprob, bytes=tuple(told.bytes or ()), top=tuple(top))
 
 
 # -- streams ----------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
 class Events:
-    """Server-sent events from a stream of lines: `feed` a line, get the data of an event when one is complete."""
+    """Server-sent events from lines: `feed` a line, get the data of an event when one is complete."""
 
-    data: list[str] = field(default_factory=list[str])
+    def __init__(self) -> None:
+        self._data: list[str] = []
 
     def feed(self, line: str) -> str | None:
         if line.startswith("data:"):
-            self.data.append(line[5:].removeprefix(" "))
-        elif not line and self.data:
-            whole, self.data = "\n".join(self.data), []
+            self._data.append(line[5:].removeprefix(" "))
+        elif not line and self._data:
+            whole, self._data = "\n".join(self._data), []
             return whole
         return None
 
 
-@dataclass(slots=True)
 class Stream:
-    """Turns the chunks of a streamed completion into deltas; `usage` and `timings` come with the last one."""
+    """Turns the events of a streamed completion into deltas. `usage` and `timings` come with its end."""
 
-    usage: Usage = Usage()
-    timings: Timings = Timings()
-    done: bool = False
+    def __init__(self) -> None:
+        self.usage = Usage()
+        self.timings = Timings()
+        self.done = False
 
     def feed(self, data: str) -> Iterator[Delta]:
         """The deltas of one event. Raises what the kernel reports, CoreProtocolError."""
@@ -271,25 +338,31 @@ class Stream:
             self.done = True
             return
         try:
-            told: dict[str, Any] = json.loads(data)
-        except ValueError as error:
-            raise CoreProtocolError("The stream holds something that is not JSON.", "Send it again.") from error
-        if "error" in told:
-            raise_for(500, data.encode())
-        if told.get("usage"):
-            self.usage = _usage(told["usage"])
-            self.timings = _timings(told.get("timings"))
-        for row in told.get("choices") or ():
-            delta = row.get("delta") or {"content": row.get("text")}
-            pieces = tuple(
-                ToolCallDelta(
-                    index=piece.get("index", 0),
-                    id=piece.get("id"),
-                    name=(piece.get("function") or {}).get("name"),
-                    arguments=(piece.get("function") or {}).get("arguments") or "",
-                )
-                for piece in delta.get("tool_calls") or ()
+            told = msgspec.json.decode(data, type=ToldBody)
+        except msgspec.MsgspecError as error:
+            raise CoreProtocolError(f"The stream makes no sense: {error}.", "Send it again.") from error
+        if told.error:
+            _raise(told.error, 500)
+        if told.usage:
+            self.usage = told.usage.usage()
+            self.timings = told.timings or Timings()
+        for choice in told.choices:
+            if delta := _delta(choice):
+                yield delta
+
+
+def _delta(told: ToldChoice) -> Delta | None:
+    said, logprobs = told.said(), told.rows()
+    if not (said.content or said.tool_calls or logprobs):
+        return None
+    return Delta(
+        choice=told.index,
+        content=said.content or "",
+        tool_calls=tuple(
+            ToolCallDelta(
+                index=call.index, id=call.id, name=call.function.name, arguments=call.function.arguments or ""
             )
-            content, logprobs = delta.get("content") or "", _logprobs(row.get("logprobs"))
-            if content or pieces or logprobs:
-                yield Delta(choice=row.get("index", 0), content=content, tool_calls=pieces, logprobs=logprobs)
+            for call in said.tool_calls or ()
+        ),
+        logprobs=logprobs,
+    )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import os
 import secrets
 import time
@@ -46,6 +47,8 @@ from aios.errors import AiosError, BadRequest, ContextOverflow, CoreUnavailable,
 from aios.events import CoreChanged, EventBus
 from aios.models.store import ModelStore
 from aios.syscalls import Delta, Embed, Embeddings, FinishReason, Generate, TokenLogprob, Usage
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Mail = Seated | Token | Done | Left | Failed | AiosError
@@ -119,6 +122,8 @@ class LlamaCore:
         self._format = ChatFormat(
             info.chat_template, bos=info.bos, eos=info.eos, model_name=self.models[0], control=info.control
         )
+        if self._format.note:
+            log.warning("%s", self._format.note)
         self._supervisor = asyncio.create_task(self._supervise(), name=f"core {self.name}")
 
     async def close(self) -> None:
@@ -220,7 +225,7 @@ class LlamaCore:
     async def prepare(self, call: Generate, pid: int, group: str) -> list[Sequence]:
         prompt = self._need(self._format).render(call)
         if prompt.grammar:
-            grammar.validate(prompt.grammar)
+            await asyncio.to_thread(grammar.validate, prompt.grammar)
         tokens = await self._tokens(prompt, call)
         room = self._need(self._ready).context - len(tokens)
         if room < 1:

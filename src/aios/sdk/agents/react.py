@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
+
 from aios.sdk.agent import Agent, Outcome, Turn, added
 from aios.sdk.tool import Tool
 from aios.syscalls import Completion, Message, Usage
@@ -20,6 +22,14 @@ After each step you are told what the tool returned. When you know the answer:
 
 Tools:
 {tools}"""
+
+
+class Step(msgspec.Struct):
+    """What the model writes."""
+
+    action: str
+    thought: str = ""
+    input: dict[str, Any] = {}
 
 
 class ReAct(Agent):
@@ -64,8 +74,12 @@ class ReAct(Agent):
 
     def form(self) -> dict[str, Any]:
         """The response format of a step, as in the OpenAI API."""
-        answer = {"type": "object", "properties": {"answer": {"type": "string", "maxLength": 200}}}
-        answer |= {"required": ["answer"], "additionalProperties": False}
+        answer: dict[str, Any] = {
+            "type": "object",
+            "properties": {"answer": {"type": "string", "maxLength": 200}},
+            "required": ["answer"],
+            "additionalProperties": False,
+        }
         kinds = {**{name: tool.parameters for name, tool in self.tools.items()}, FINISH: answer}
         schema = {"anyOf": [self._step(name, schema) for name, schema in kinds.items()]}
         return {"type": "json_schema", "json_schema": {"name": "step", "schema": schema}}
@@ -81,25 +95,22 @@ class ReAct(Agent):
     async def _act(self, number: int, text: str, completion: Completion) -> Turn:
         """Read a step and do what it says."""
         try:
-            step = json.loads(text)
-            thought, action, given = str(step.get("thought", "")), str(step["action"]), step.get("input") or {}
-        except (ValueError, KeyError, TypeError, AttributeError):
+            step = msgspec.json.decode(text, type=Step)
+        except msgspec.MsgspecError:
             mend = 'Error: answer with one JSON object with "thought", "action" and "input".'
             return Turn(number=number, thought=text, observation=mend, usage=completion.usage)
-        if action == FINISH:
-            answer = given.get("answer", "") if isinstance(given, dict) else given
+        if step.action == FINISH:
+            answer = step.input.get("answer", "")
             return Turn(
-                number=number, thought=thought, action=action, input=str(answer), usage=completion.usage
+                number=number, thought=step.thought, action=FINISH, input=str(answer), usage=completion.usage
             )
+        given = json.dumps(step.input)
         turn = Turn(
-            number=number, thought=thought, action=action, input=json.dumps(given), usage=completion.usage
+            number=number, thought=step.thought, action=step.action, input=given, usage=completion.usage
         )
         self.watch("tool", turn)
-        observation = await self.use(action, given)
-        return Turn(
-            number=number, thought=thought, action=action, input=turn.input, observation=observation,
-            usage=completion.usage,
-        )  # fmt: skip
+        observation = await self.use(step.action, given)
+        return msgspec.structs.replace(turn, observation=observation)
 
 
 def _line(tool: Tool) -> str:
