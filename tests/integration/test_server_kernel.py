@@ -118,10 +118,9 @@ async def test_an_unknown_model_is_not_found(start: Start, stream: bool) -> None
 async def test_a_client_that_hangs_up_frees_its_slot(start: Start) -> None:
     async with start(slots=1, tokens_per_s=20) as (kernel, client):
         for stream in (True, False):
-            with pytest.raises(TimeoutError):
-                async with asyncio.timeout(0.3):
-                    await client.post(CHAT, json=ask("word " * 1000, stream=stream))
-            assert kernel.status().cores[0].running == 1
+            call = asyncio.create_task(client.post(CHAT, json=ask("word " * 1000, stream=stream)))
+            await until(lambda: kernel.status().cores[0].running == 1)
+            call.cancel()
             await until(lambda: kernel.status().cores[0].running == 0)
         answer = await client.post(CHAT, json=ask("short"))
         assert answer.json()["choices"][0]["message"]["content"] == "short"

@@ -1,0 +1,390 @@
+"""`trap`: every syscall comes through here. Authorize, charge, journal, look up, call the manager.
+
+An llm call runs in its caller's own task, straight from the scheduler's generator: no task, queue or thread of
+its own. Only a call of several choices, and one with an idempotency key, has tasks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import secrets
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import msgspec
+
+from aios.access.keys import ADMIN_GROUP
+from aios.cores.core import Delta, Ended, Sequence, Step
+from aios.errors import AiosError, BadRequest, Cancelled
+from aios.events import EventBus, SyscallFinished, SyscallStarted
+from aios.kernel.active import Active
+from aios.kernel.completion import Answer, timings
+from aios.kernel.effects import Effect, Effects
+from aios.kernel.journal import Journal
+from aios.kernel.limits import Charge
+from aios.kernel.merge import merged
+from aios.kernel.once import Claim, Once, Output, claim
+from aios.kernel.pcb import Process
+from aios.kernel.pool import Member, Pool
+from aios.kernel.process import ProcessTable
+from aios.kernel.records import Entry, encode
+from aios.scheduler.scheduler import Ticket
+from aios.syscalls import (
+    Completion,
+    Embed,
+    Embeddings,
+    Exit,
+    Generate,
+    Nice,
+    ProcessInfo,
+    ProcessList,
+    Ps,
+    Result,
+    SendSignal,
+    Spawn,
+    Syscall,
+    Usage,
+    kind,
+)
+
+T = TypeVar("T", Completion, ProcessInfo)
+
+
+@dataclass(slots=True)
+class Visit:
+    """An llm call inside the kernel. `entry`: as it is journalled, from when it is."""
+
+    process: Process
+    active: Active
+    ticket: Ticket
+    wanted: Claim | None
+    charge: Charge | None = None
+    entry: Entry | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What a call that was open in a crash has from before."""
+
+    entry: Entry
+    charge: Charge
+
+
+class Dispatcher:
+    """Takes syscalls. `first_id`: no call before had this number or a higher one."""
+
+    def __init__(
+        self,
+        processes: ProcessTable,
+        pool: Pool,
+        journal: Journal,
+        bus: EventBus,
+        tasks: asyncio.TaskGroup,
+        *,
+        first_id: int,
+        idempotency_ttl_s: float,
+    ) -> None:
+        self._processes, self._pool, self._journal = processes, pool, journal
+        self._bus, self._tasks = bus, tasks
+        self._once = Once(journal, tasks, ttl_s=idempotency_ttl_s)
+        self._effects = Effects(processes, pool, journal, bus)
+        self._ids = itertools.count(first_id)
+        self._boot = secrets.token_hex(4)  # numbers may come again after a crash, names of answers must not
+        self._visits: dict[int, Visit] = {}
+        self._effects_open = 0
+        self._refusal: AiosError | None = None
+        self._quiet = asyncio.Event()
+        self._table: dict[type, Callable[[Process, Any], Awaitable[Result]]] = {
+            Generate: self._complete,
+            Embed: self._embed,
+            Spawn: self._effect,
+            SendSignal: self._effect,
+            Nice: self._effect,
+            Exit: self._effect,
+            Ps: self._list,
+        }
+
+    # -- the way in --------------------------------------------------------------------------------
+
+    async def trap(self, pid: int, call: Syscall) -> Result:
+        """Do `call` for process `pid`. Raises AiosError."""
+        handle = self._table.get(type(call))
+        if handle is None:
+            raise BadRequest(f"{type(call).__name__} is no syscall.", "See aios.syscalls.")
+        return await handle(self._processes.get(pid), call)
+
+    def stream(self, pid: int, call: Generate) -> AsyncGenerator[Delta | Completion, None]:
+        """The deltas of `call` as they come, and last its Completion. Closing it cancels, down to the slot.
+        All errors are raised from within it."""
+        return self._generate(pid, call) if call.idempotency_key is None else self._keyed(pid, call)
+
+    @property
+    def active(self) -> int:
+        """Calls under way."""
+        return len(self._visits) + self._effects_open
+
+    def refuse(self, why: AiosError) -> None:
+        """Take no more calls."""
+        self._refusal = self._refusal or why
+        self._rest()
+
+    async def quiet(self) -> None:
+        """Return when calls are refused and none is under way."""
+        await self._quiet.wait()
+
+    def end_all(self, fate: Callable[[], AiosError]) -> None:
+        """Make every llm call fail. Process calls are always nearly done."""
+        for visit in tuple(self._visits.values()):
+            visit.active.end(fate())
+
+    # -- llm ---------------------------------------------------------------------------------------
+
+    async def _complete(self, process: Process, call: Generate) -> Completion:
+        return await _last(self.stream(process.pid, call), Completion)
+
+    async def _keyed(self, pid: int, call: Generate) -> AsyncGenerator[Delta | Completion, None]:
+        wanted = claim(self._processes.get(pid).agent, call.idempotency_key or "", call)
+        outputs = self._once.outputs(wanted, lambda: self._generate(pid, call, wanted))
+        async with aclosing(outputs):
+            async for output in outputs:
+                assert isinstance(output, Delta | Completion)
+                yield output
+
+    async def _generate(
+        self, pid: int, call: Generate, wanted: Claim | None = None, past: Past | None = None
+    ) -> AsyncGenerator[Delta | Completion, None]:
+        process = self._processes.get(pid)
+        visit = self._enter(process, call, wanted, past)
+        active, ticket = visit.active, visit.ticket
+        answer, prompt, error = Answer(), 0, AiosError.code
+        stored: msgspec.Raw | None = None
+        try:
+            member = self._pool.route(call.model)
+            with active:
+                charge = await self._charge(visit)
+                sequences = await member.core.prepare(call, process.pid, process.group)
+            prompt = max(len(sequence.tokens) for sequence in sequences)
+            if process.budget is not None:
+                charge.hold(prompt, _most(call, member, prompt))
+            answer = Answer(len(sequences))
+            self._record(visit)
+            self._processes.expect(process, active, len(sequences))
+            active.steps = steps = self._steps(member, sequences, ticket)
+            async with aclosing(steps):
+                while not answer.complete:
+                    with active:
+                        step = await anext(steps)
+                    if isinstance(step, Delta):
+                        answer.add(step)
+                        yield step
+                    elif isinstance(step, Ended):
+                        answer.end(step)
+            result = answer.completion(
+                id=f"{self._boot}-{active.id}",
+                model=call.model or member.core.models[0],
+                created=int(time.time()),
+                timings=timings(ticket, time.monotonic()),
+            )
+            stored = encode(result) if wanted is not None else None
+            error = ""
+        except AiosError as problem:
+            error = problem.code
+            raise
+        except (asyncio.CancelledError, GeneratorExit):
+            error = Cancelled.code
+            raise
+        finally:
+            self._leave(visit, answer.usage(prompt), error, stored)
+        yield result
+
+    def _steps(self, member: Member, sequences: list[Sequence], ticket: Ticket) -> AsyncGenerator[Step, None]:
+        streams = [member.scheduler.submit(sequence, ticket) for sequence in sequences]
+        return streams[0] if len(streams) == 1 else merged(streams, self._tasks)
+
+    async def _embed(self, process: Process, call: Embed) -> Embeddings:
+        visit = self._enter(process, call)
+        usage, error = Usage(), AiosError.code
+        try:
+            member = self._pool.route(call.model)
+            with visit.active:
+                await self._charge(visit)
+                await self._processes.going(process)
+                self._record(visit)
+                self._processes.seat(process, visit.active)
+                result = await member.core.embed(call)
+            usage, error = result.usage, ""
+            return result
+        except AiosError as problem:
+            error = problem.code
+            raise
+        except asyncio.CancelledError:
+            error = Cancelled.code
+            raise
+        finally:
+            self._leave(visit, usage, error)
+
+    def _enter(
+        self,
+        process: Process,
+        call: Generate | Embed,
+        wanted: Claim | None = None,
+        past: Past | None = None,
+    ) -> Visit:
+        """Let a call in, or raise Draining or Conflict. From here on it is counted, and told of."""
+        self._check_open(process)
+        now = time.monotonic()
+        id = next(self._ids) if past is None else past.entry.id
+        active = Active(id, kind(call), now, self._tasks)
+        ticket = Ticket(
+            pid=process.pid, call_id=id, program=process.program, group=process.group,
+            scheduling_class=process.scheduling_class, nice=process.nice, arrival=now,
+        )  # fmt: skip
+        if isinstance(call, Generate):
+            ticket.priority = call.priority
+            if call.deadline_s is not None:
+                ticket.deadline = now + call.deadline_s
+                active.end_after(call.deadline_s)
+        visit = self._visits[id] = Visit(process, active, ticket, wanted)
+        if past is not None:
+            visit.charge, visit.entry = past.charge, past.entry
+        self._bus.publish(SyscallStarted(pid=process.pid, call=id, kind=active.kind, detail=call.model))
+        self._processes.begin(process, active)
+        return visit
+
+    async def _charge(self, visit: Visit) -> Charge:
+        """Raises LimitExceeded; waits where too many calls of the process run."""
+        if visit.charge is None:
+            visit.charge = Charge(visit.process.budget)
+        await visit.charge.enter()
+        return visit.charge
+
+    def _record(self, visit: Visit) -> None:
+        wanted, active = visit.wanted, visit.active
+        visit.entry = Entry(
+            id=active.id,
+            pid=visit.process.pid,
+            agent=visit.process.agent,
+            kind=active.kind,
+            key=wanted.key if wanted else None,
+            digest=wanted.digest if wanted else "",
+            request=wanted.request if wanted else None,
+            started=time.time(),
+        )
+        self._journal.record(visit.entry)
+
+    def _leave(self, visit: Visit, usage: Usage, error: str, stored: msgspec.Raw | None = None) -> None:
+        """Whatever became of it: settle, count, journal and tell."""
+        process, active, ticket = visit.process, visit.active, visit.ticket
+        active.over()
+        took = timings(ticket, time.monotonic())
+        if visit.charge is not None:
+            # One that was refused before it began costs nothing; one that was cut off, what it used so far.
+            began = visit.entry is not None
+            visit.charge.settle(calls=int(began), tokens=usage.prompt_tokens + usage.completion_tokens)
+        self._processes.finish(process, active, usage, took, failed=bool(error))
+        if visit.entry is not None:
+            state = "failed" if error else "done"
+            self._journal.record(
+                msgspec.structs.replace(
+                    visit.entry, state=state, error=error, result=stored, finished=time.time()
+                )
+            )
+        self._bus.publish(
+            SyscallFinished(
+                pid=process.pid, call=active.id, kind=active.kind, seconds=took.total_s, error=error,
+                prompt_tokens=usage.prompt_tokens, cached_tokens=usage.cached_tokens,
+                completion_tokens=usage.completion_tokens, queue_s=took.queue_s,
+            )
+        )  # fmt: skip
+        del self._visits[active.id]
+        self._rest()
+
+    # -- process -----------------------------------------------------------------------------------
+
+    async def _effect(self, process: Process, call: Effect) -> Result:
+        if call.idempotency_key is None:
+            return await self._carry_out(process, call)
+        wanted = claim(process.agent, call.idempotency_key, call)
+
+        async def work() -> AsyncGenerator[Output, None]:
+            yield await self._carry_out(process, call, wanted)
+
+        return await _last(self._once.outputs(wanted, work), ProcessInfo)
+
+    async def _carry_out(self, process: Process, call: Effect, wanted: Claim | None = None) -> ProcessInfo:
+        self._check_open(process)
+        self._effects_open += 1
+        try:
+            return await self._effects.carry_out(next(self._ids), process, call, wanted)
+        finally:
+            self._effects_open -= 1
+            self._rest()
+
+    async def _list(self, process: Process, call: Ps) -> ProcessList:
+        """All for the kernel and admins; for others those of their privilege group."""
+        listed = self._processes.list(call.all)
+        if process.group != ADMIN_GROUP:
+            listed = tuple([info for info in listed if info.group == process.group])
+        return ProcessList(processes=listed)
+
+    # -- after a crash -----------------------------------------------------------------------------
+
+    def recover(self, calls: Iterable[Entry]) -> None:
+        """What was open when the last kernel died: a call that can be asked for again runs again, with its
+        charge held from now on; any other is lost."""
+        for entry in calls:
+            if not self._rerun(entry):
+                self._give_up(entry)
+
+    def _rerun(self, entry: Entry) -> bool:
+        if entry.key is None or entry.request is None:
+            return False
+        try:
+            process = self._processes.living(entry.pid)
+            call = msgspec.json.decode(entry.request, type=Generate)
+        except (AiosError, msgspec.MsgspecError):
+            return False
+        wanted = Claim(entry.agent, entry.key, entry.digest, entry.request)
+        timeless = msgspec.structs.replace(call, deadline_s=None)
+        past = Past(entry, Charge(process.budget, admitted=True))
+        self._once.rerun(wanted, lambda: self._generate(process.pid, timeless, wanted, past))
+        return True
+
+    def _give_up(self, entry: Entry) -> None:
+        state = "lost" if entry.effect == "none" else "in_doubt"
+        self._journal.record(msgspec.structs.replace(entry, state=state, error=state, finished=time.time()))
+        self._bus.publish(SyscallFinished(pid=entry.pid, call=entry.id, kind=entry.kind, error=state))
+        self._processes.lost_call(entry.pid)
+
+    # -- inside ------------------------------------------------------------------------------------
+
+    def _check_open(self, process: Process) -> None:
+        if self._refusal is not None:
+            raise self._refusal
+        self._processes.living(process.pid)
+
+    def _rest(self) -> None:
+        if self._refusal is not None and not self.active:
+            self._quiet.set()
+
+
+def _most(call: Generate, member: Member, prompt: int) -> int:
+    """Most tokens the call can generate: as it says, else what the window has room for; 0 if nobody knows."""
+    window = member.core.capabilities.window
+    room = max(0, window - prompt) if window else None
+    most = call.max_tokens if room is None else min(room, room if call.max_tokens is None else call.max_tokens)
+    return (most or 0) * call.n
+
+
+async def _last(outputs: AsyncGenerator[Output, None], kind: type[T]) -> T:
+    """The result, which comes last."""
+    last: Output | None = None
+    async with aclosing(outputs):
+        async for output in outputs:
+            last = output
+    assert isinstance(last, kind)
+    return last

@@ -1,0 +1,249 @@
+"""The kernel: it builds all parts, owns their tasks, and takes them down again. `async with Kernel(settings)`.
+
+One llm call passes `trap` (dispatch.py), the core's scheduler (scheduler/scheduler.py) and the core (cores/),
+and comes back through the iterator its caller awaits. Read process.py, limits.py, once.py and journal.py for
+what happens to it on the way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from types import TracebackType
+from typing import Self
+
+import aios
+from aios import plugins
+from aios.access.keys import KeyRing
+from aios.config import CoreSettings, Settings
+from aios.cores.core import Core
+from aios.errors import AiosError, Cancelled, Conflict, Draining
+from aios.events import EventBus, JournalChanged, KernelChanged
+from aios.kernel.dispatch import Dispatcher
+from aios.kernel.journal import Journal
+from aios.kernel.pool import Member, Pool
+from aios.kernel.process import ProcessTable
+from aios.kernel.status import KernelState, KernelStatus, ModelInfo
+from aios.models import catalogue
+from aios.scheduler.policy import SchedulingPolicy
+from aios.scheduler.scheduler import Scheduler
+from aios.syscalls import Completion, Delta, Generate, Result, Syscall
+
+log = logging.getLogger(__name__)
+
+GRACE_S = 5.0
+"""How long cancelled calls may take to leave their slots."""
+HOUSEKEEPING_S = 30.0
+"""How often idle processes and old records are looked for."""
+
+
+class Kernel:
+    """One kernel. It serves inside its `async with`; leaving it drains: running calls go on for up to
+    `settings.server.drain_s`, then they are cancelled.
+
+    `cores`: use these and not those of the settings. `bus` tells all that happens, `processes` is the process
+    table, `keys` are the agents' keys.
+
+    Entering raises what the parts raise: ModelError, CoreError (a core does not start), ConfigError, Conflict
+    (another kernel runs on the state folder), JournalUnavailable. Nothing is left behind then."""
+
+    def __init__(self, settings: Settings, *, cores: Sequence[Core] | None = None) -> None:
+        self.settings = settings
+        self.bus = EventBus()
+        self.keys = KeyRing(settings.state_dir() / "keys.json")
+        self._journal = Journal(settings.state_dir() / "journal.db", self._on_trouble)
+        self._pool = Pool(self.bus)
+        self.processes = ProcessTable(
+            settings.processes,
+            self.bus,
+            kv_of=self._pool.kv_of,
+            keep=lambda process: self._journal.touch(process.pid, process.row),
+            gone=self._pool.drop,
+        )
+        self._cores = cores
+        self._dispatcher: Dispatcher | None = None
+        self._stack = AsyncExitStack()
+        self._state: KernelState = "closed"
+        self._began = 0.0
+
+    # -- calls -------------------------------------------------------------------------------------
+
+    async def trap(self, pid: int, call: Syscall) -> Result:
+        """Do a syscall for process `pid`: a Generate gives a Completion, and so on (syscalls.py).
+
+        Raises AiosError. Cancelling the caller cancels the call, down to the slot."""
+        return await self._need().trap(pid, call)
+
+    def stream(self, pid: int, call: Generate) -> AsyncGenerator[Delta | Completion, None]:
+        """One Delta a token, then exactly one Completion, last. Closing it cancels the call, down to the slot.
+
+        Raises AiosError; what is wrong with the call is raised before the first Delta."""
+        return self._need().stream(pid, call)
+
+    # -- what it is --------------------------------------------------------------------------------
+
+    @property
+    def ready(self) -> bool:
+        """Whether it takes calls."""
+        return self._state == "ready"
+
+    @property
+    def draining(self) -> bool:
+        """Whether it takes no calls any more, and ends those it has."""
+        return self._state == "draining"
+
+    def models(self) -> tuple[ModelInfo, ...]:
+        """Models that calls may name, those of the default core first."""
+        return self._pool.models()
+
+    def status(self) -> KernelStatus:
+        live = self.processes.live()
+        return KernelStatus(
+            version=aios.__version__,
+            uptime_s=time.monotonic() - self._began if self._began else 0.0,
+            state=self._state,
+            cores=self._pool.status(process.pid for process in live),
+            processes=len(live),
+            active_calls=self._dispatcher.active if self._dispatcher else 0,
+            journal=self._journal.trouble or "ok",
+        )
+
+    # -- life --------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        if self._began:
+            raise Conflict("A kernel is started once.", "Make a new Kernel.")
+        self._began = time.monotonic()
+        self._change("starting")
+        try:
+            async with AsyncExitStack() as stack:
+                await self._start(stack)
+                self._stack = stack.pop_all()
+        except BaseException:
+            self._change("closed")
+            raise
+        self._change("ready")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.drain()
+        try:
+            await self._end_calls(0.0 if kind else self.settings.server.drain_s)
+        finally:
+            await self._stack.aclose()
+            self._change("closed")
+            self.bus.close()
+
+    def drain(self) -> None:
+        """Take no more calls: they raise Draining. Leaving the `async with` ends those that run."""
+        if self._state != "ready":
+            return
+        self._need().refuse(
+            Draining("The kernel is shutting down.", "Try again when it is back.", retry_after=5.0)
+        )
+        self._change("draining")
+
+    async def _start(self, stack: AsyncExitStack) -> None:
+        recovered = await self._journal.open()
+        stack.push_async_callback(self._journal.close)
+        tasks = await stack.enter_async_context(self._task_group())
+        await self._start_cores(stack, tasks)
+        self._dispatcher = Dispatcher(
+            self.processes, self._pool, self._journal, self.bus, tasks,
+            first_id=recovered.next_id, idempotency_ttl_s=self.settings.state.idempotency_ttl_s,
+        )  # fmt: skip
+        self.processes.restore(recovered.processes, recovered.next_pid)
+        for process in self.processes.live():
+            if process.state == "paused":
+                self._pool.pause(process.pid)
+        self._dispatcher.recover(recovered.open_calls)
+        tasks.create_task(self._keep_house(), name="housekeeping")
+
+    async def _start_cores(self, stack: AsyncExitStack, tasks: asyncio.TaskGroup) -> None:
+        if self._cores is not None:
+            for core in self._cores:
+                await self._start_core(core, type(core).__name__, stack, tasks)
+            return
+        default = CoreSettings(name="main", kind="llama", model=catalogue.default())
+        for settings in self.settings.cores or (default,):
+            core: Core = plugins.load(plugins.CORES, settings.kind)(settings, self.bus)
+            await self._start_core(core, settings.kind, stack, tasks)
+
+    async def _start_core(self, core: Core, kind: str, stack: AsyncExitStack, tasks: asyncio.TaskGroup) -> None:
+        settings = self.settings.scheduler
+        quantum = settings.quantum_tokens
+        policy: SchedulingPolicy = plugins.load(plugins.POLICIES, settings.policy)(quantum=quantum)
+        scheduler = Scheduler(core, policy, self.bus, quantum=quantum, max_queue=settings.max_queue)
+        await stack.enter_async_context(self._pool.serving(Member(core, kind, scheduler), tasks))
+
+    @asynccontextmanager
+    async def _task_group(self) -> AsyncGenerator[asyncio.TaskGroup]:
+        """The one owner of all tasks. A task of its own holds it open, because a kernel may be entered in one
+        task and left in another."""
+        opened: asyncio.Future[asyncio.TaskGroup] = asyncio.get_running_loop().create_future()
+
+        async def hold() -> None:
+            async with asyncio.TaskGroup() as tasks:
+                opened.set_result(tasks)
+                await asyncio.Event().wait()
+
+        holder = asyncio.create_task(hold(), name="kernel")
+        holder.add_done_callback(self._on_holder_done)
+        try:
+            yield await opened
+        finally:
+            holder.cancel()
+            await asyncio.wait([holder])
+            if not holder.cancelled():
+                holder.result()
+
+    def _on_holder_done(self, holder: asyncio.Task[None]) -> None:
+        """A defect ended a task, and by that all of them: nothing may wait for what can't come."""
+        if holder.cancelled() or self._dispatcher is None:
+            return
+        log.critical("the kernel failed", exc_info=holder.exception())
+
+        def failure() -> AiosError:
+            return AiosError(f"The kernel failed: {holder.exception()!r}.", "Start it again; report this.")
+
+        self._dispatcher.refuse(failure())
+        self._dispatcher.end_all(failure)
+
+    async def _end_calls(self, patience_s: float) -> None:
+        calls = self._need()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience_s):
+                await calls.quiet()
+        calls.end_all(lambda: Cancelled("The kernel shut down.", "Send the call again when it is back."))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GRACE_S):
+                await calls.quiet()
+
+    async def _keep_house(self) -> None:
+        ttl = self.settings.state.idempotency_ttl_s
+        while True:
+            now = time.time()
+            self.processes.reap(now)
+            self._journal.expire(now - ttl, [info.pid for info in self.processes.list(all=True)])
+            await asyncio.sleep(HOUSEKEEPING_S)
+
+    # -- inside ------------------------------------------------------------------------------------
+
+    def _need(self) -> Dispatcher:
+        if self._dispatcher is None or self._state == "closed":
+            raise Conflict("The kernel is not running.", "Use it inside `async with Kernel(settings)`.")
+        return self._dispatcher
+
+    def _change(self, state: KernelState) -> None:
+        self._state = state
+        self.bus.publish(KernelChanged(state=state))
+
+    def _on_trouble(self, trouble: str) -> None:
+        if trouble:
+            log.warning("the journal is degraded: %s", trouble)
+        self.bus.publish(JournalChanged(state="degraded" if trouble else "ok", reason=trouble))

@@ -1,0 +1,129 @@
+"""The cores of one kernel, each under a scheduler of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+from collections import Counter
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+from aios.context.residency import Place
+from aios.cores.core import Core
+from aios.errors import UnknownModel
+from aios.events import CoreChanged, EventBus
+from aios.kernel.status import CoreStatus, ModelInfo
+from aios.scheduler.scheduler import Scheduler
+
+State = Literal["starting", "ready", "closed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One core and who orders its calls."""
+
+    core: Core
+    kind: str
+    scheduler: Scheduler
+
+
+class Pool:
+    """All cores that serve, in order; the first is the default."""
+
+    def __init__(self, bus: EventBus) -> None:
+        self._bus = bus
+        self._members: list[Member] = []
+        self._by_model: dict[str, Member] = {}
+        self._states: dict[str, str] = {}
+        bus.listen(CoreChanged, self._heard)
+
+    @asynccontextmanager
+    async def serving(self, member: Member, tasks: asyncio.TaskGroup) -> AsyncGenerator[None]:
+        """Start a core; it serves inside the `async with`. Raises what its start raises."""
+        core = member.core
+        self._tell(core, "starting")
+        try:
+            await core.start()
+            await member.scheduler.start(tasks)
+            self._members.append(member)
+            for model in core.models:
+                self._by_model.setdefault(model, member)
+            self._tell(core, "ready")
+            yield
+        finally:
+            await core.close()
+            self._tell(core, "closed")
+
+    def route(self, model: str) -> Member:
+        """The core that serves `model`; "" is the default core. Raises UnknownModel."""
+        member = self._by_model.get(model) if model else next(iter(self._members), None)
+        if member is None:
+            known = list(self._by_model)
+            near = difflib.get_close_matches(model, known, n=1, cutoff=0.0)
+            mend = f"The nearest is {near[0]!r}; known: {', '.join(known)}." if near else "No core is up."
+            raise UnknownModel(f"No core serves a model {model!r}.", mend, param="model")
+        return member
+
+    # -- all cores at once -------------------------------------------------------------------------
+
+    def pause(self, pid: int) -> None:
+        for member in self._members:
+            member.scheduler.pause(pid)
+
+    def resume(self, pid: int) -> None:
+        for member in self._members:
+            member.scheduler.resume(pid)
+
+    def drop(self, pid: int) -> None:
+        """The process is gone: forget its contexts."""
+        for member in self._members:
+            member.scheduler.drop(pid)
+
+    def kv_of(self, pid: int) -> tuple[Place, int]:
+        """Where the newest context of a process is, and how many tokens long."""
+        for member in self._members:
+            place = member.scheduler.kv_of(pid)
+            if place[0]:
+                return place
+        return "", 0
+
+    # -- what there is -----------------------------------------------------------------------------
+
+    def models(self) -> tuple[ModelInfo, ...]:
+        return tuple([self._model(name, member) for name, member in self._by_model.items()])
+
+    def status(self, pids: Iterable[int]) -> tuple[CoreStatus, ...]:
+        """`pids`: the live processes."""
+        pids = tuple(pids)
+        return tuple([self._status(member, pids) for member in self._members])
+
+    def _model(self, name: str, member: Member) -> ModelInfo:
+        can = member.core.capabilities
+        return ModelInfo(
+            id=name, core=member.core.name, kind=member.kind, window=can.window, embeddings=can.embeddings
+        )
+
+    def _status(self, member: Member, pids: Iterable[int]) -> CoreStatus:
+        core, scheduler = member.core, member.scheduler
+        places = Counter(place for pid in pids if (place := scheduler.kv_of(pid)[0]))
+        return CoreStatus(
+            name=core.name,
+            kind=member.kind,
+            models=core.models,
+            capacity=core.capacity,
+            running=scheduler.running,
+            waiting=scheduler.waiting,
+            state=self._states.get(core.name, ""),
+            policy=scheduler.policy.name,
+            kv=dict(places),
+        )
+
+    def _heard(self, event: CoreChanged) -> None:
+        self._states[event.core] = event.state
+
+    def _tell(self, core: Core, state: State) -> None:
+        """Say how a core is, unless it said so itself."""
+        if self._states.get(core.name) != state:
+            self._bus.publish(CoreChanged(core=core.name, state=state))

@@ -1,0 +1,73 @@
+"""What the journal keeps: plain data, encoded by its writer as it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+
+from aios.errors import BadRequest
+from aios.syscalls import ProcessInfo, Record, Result, Syscall
+
+Effect = Literal["none", "local"]
+"""`none`: an llm call, which may run again. `local`: in the kernel's own state, committed with its result."""
+State = Literal["started", "done", "failed", "lost", "in_doubt"]
+"""`lost`: it was open in a crash and nobody can ask for its answer. `in_doubt`: it was open in a crash, and its
+effect may have happened or not."""
+
+
+class Entry(Record, frozen=True):
+    """One syscall as it is now; a later entry of the same `id` replaces it. Times are Unix time, seconds.
+
+    `agent` and `key` name it for idempotency, `digest` tells whether a resubmission asks for the same.
+    `request` and `result` are JSON, and there only where somebody may need them again."""
+
+    id: int
+    pid: int
+    agent: str
+    kind: str
+    effect: Effect = "none"
+    state: State = "started"
+    key: str | None = None
+    digest: str = ""
+    request: msgspec.Raw | None = None
+    result: msgspec.Raw | None = None
+    error: str = ""
+    started: float = 0.0
+    finished: float | None = None
+
+
+class ProcessRow(Record, frozen=True):
+    """One process as it is now. `attached`: a caller's name made it. `charged_*`: what its limits count as
+    used, by itself and its descendants."""
+
+    info: ProcessInfo
+    attached: bool = False
+    charged_calls: int = 0
+    charged_tokens: int = 0
+
+
+class Stored(Record, frozen=True):
+    """The result of a call that is done."""
+
+    digest: str
+    result: Result
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What an earlier kernel left: all processes, the calls that were open, and the first numbers not used."""
+
+    processes: list[ProcessRow]
+    open_calls: list[Entry]
+    next_id: int
+    next_pid: int
+
+
+def encode(value: Syscall | Result) -> msgspec.Raw:
+    """Raises BadRequest for text that can't be written down."""
+    try:
+        return msgspec.Raw(msgspec.json.encode(value))
+    except UnicodeEncodeError as error:
+        raise BadRequest(f"The text is not valid Unicode: {error}.", "Remove lone surrogates.") from error
