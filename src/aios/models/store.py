@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from aios.errors import ModelCorrupt, ModelError, ModelNotInstalled
@@ -17,11 +18,12 @@ def data_home() -> Path:
 
 
 class ModelStore:
-    """Models of the catalogue in one folder (default: `models` of the data folder), and any GGUF by path."""
+    """Models of a catalogue (default: the one that ships) in one folder (default: `models` of the data
+    folder), and any GGUF by path."""
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path | None = None, known: Mapping[str, CatalogueModel] | None = None) -> None:
         self.folder = folder or data_home() / "models"
-        self._known = catalogue.load()
+        self._known = catalogue.load() if known is None else known
 
     def model(self, name: str) -> CatalogueModel:
         """Raises ModelError naming the nearest one."""

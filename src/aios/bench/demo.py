@@ -1,0 +1,287 @@
+"""`aios bench demo`: many agents on one small model, four ways to serve them, in one run.
+
+(a) direct-retry: the agents call the engine directly, as the AIOS paper describes today's practice: it has S
+slots, keeps nothing between calls, refuses when its slots are taken, and agents back off and try again;
+(a') direct-retry-cached: the same with the engine's prompt cache; (b) engine-queue: the engine's own queue with
+its prompt cache in slots and RAM; (c) aios-fifo and (d) aios-rr: the kernel.
+
+The same engine build, model file, threads, slots, window and exact settings everywhere; the same agents, tasks,
+prompts and HTTP client; each mode in an engine process of its own, started fresh.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import csv
+import os
+import statistics
+import sys
+import tempfile
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from rich.console import Console
+from rich.table import Table
+
+from aios.bench.board import Board
+from aios.bench.drive import Backoff, Gate, Mode, Row, Run, drive
+from aios.bench.native_server import NativeOptions, native_server
+from aios.bench.report import machine, plotting, write_result
+from aios.errors import AiosError, CoreUnavailable
+from aios.models import catalogue
+from aios.models.store import ModelStore
+
+MODES = ("direct-retry", "direct-retry-cached", "engine-queue", "aios-fifo", "aios-rr")
+CONTEXT = 1024
+GAP_S = 1.0
+BACKOFF = Backoff(base=0.5, cap=2.0)
+"""The best of the sweep of `--full`: see benchmarks/results/demo/sweep.json."""
+SWEEP = tuple(Backoff(base, cap) for base in (0.25, 0.5, 1.0) for cap in (2.0, 8.0, 30.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What all modes share."""
+
+    model: str
+    path: Path
+    agents: int
+    slots: int
+    threads: int
+    state: Path
+
+
+def run(
+    out: Path,
+    *,
+    model: str | None = None,
+    agents: int = 16,
+    slots: int = 4,
+    seeds: int = 1,
+    full: bool = False,
+    quick: bool = False,
+) -> None:
+    """Run all modes, print them side by side, and write result.json, result.csv and plot.png to `out`."""
+    name = model or catalogue.default()
+    path = ModelStore().resolve(name)
+    with tempfile.TemporaryDirectory(prefix="aios-demo-") as folder:
+        setup = Setup(name, path, 4 if quick else agents, slots, len(os.sched_getaffinity(0)), Path(folder))
+        asyncio.run(_run(out, setup, seeds=3 if full and seeds == 1 else seeds, full=full))
+
+
+async def _run(out: Path, setup: Setup, *, seeds: int, full: bool) -> None:
+    console = Console()
+    console.print(
+        f"{setup.agents} ReAct agents on {setup.slots} slots of {setup.path.stem}, {setup.threads} threads, "
+        f"{CONTEXT} tokens a slot; a tool takes {GAP_S:g} s"
+    )
+    before = machine()
+    backoff = BACKOFF
+    if full:
+        backoff = await _sweep(out, setup, console)
+    rows: list[dict[str, Any]] = []
+    for seed in range(1, seeds + 1):
+        for mode in MODES:
+            rows.append({**await _one(setup, mode, seed, backoff), "seed": seed})
+    result = {
+        "rows": merged(rows), "runs": rows, "model": setup.model, "agents": setup.agents, "slots": setup.slots,
+        "threads": setup.threads, "context": CONTEXT, "gap_s": GAP_S, "seeds": seeds,
+        "backoff": {"base_s": backoff.base, "cap_s": backoff.cap}, **before,
+    }  # fmt: skip
+    write_result(out, result)
+    _write_csv(out / "result.csv", result["rows"])
+    plot(out / "plot.png", result)
+    console.print(side_by_side(result["rows"]))
+    if full:
+        await _more_agents(out, setup, backoff)
+
+
+async def _one(setup: Setup, mode: str, seed: int, backoff: Backoff) -> dict[str, Any]:
+    """One mode on one seed. A mode that fails says so in its row; the others go on."""
+    rows = [Row(f"agent-{i:02}") for i in range(setup.agents)]
+    failed: list[str] = []
+    done: Run | None = None
+    try:
+        async with _served(setup, mode, backoff) as served:
+            kernel = served.url if served.waiting == "kernel" else None
+            async with Board(mode, rows, kernel).shown():
+                done = await drive(served, setup.agents, seed, rows, gap_s=GAP_S)
+    except* (AiosError, httpx.HTTPError) as group:
+        failed = [str(error) or repr(error) for error in group.exceptions]
+    if done is None:
+        Console().print(f"{mode:20} [red]failed[/]: {'; '.join(failed)}")
+        return {"mode": mode, "error": "; ".join(failed)}
+    row = done.row(mode)
+    Console().print(
+        f"{mode:20} {row['makespan_s']:7.1f} s  KV hit {row['kv_hit']:.0%}  right {row['right']:.0%}"
+    )
+    return row
+
+
+@contextlib.asynccontextmanager
+async def _served(setup: Setup, mode: str, backoff: Backoff) -> AsyncGenerator[Mode]:
+    if mode.startswith("aios-"):
+        async with kernel(setup, mode.removeprefix("aios-")) as url:
+            yield Mode(mode, url, "kernel")
+        return
+    cached = mode != "direct-retry"
+    options = NativeOptions(
+        model=str(setup.path), slots=setup.slots, context=CONTEXT, threads=setup.threads,
+        cache_ram_mb=1024 if cached else 0, http_threads=setup.agents + 8,
+    )  # fmt: skip
+    async with native_server(options) as url:
+        extra = {"cache_prompt": cached}
+        if mode == "engine-queue":
+            yield Mode(mode, url, "engine", extra=extra)
+        else:
+            yield Mode(mode, url, "retry", gate=Gate(setup.slots), backoff=backoff, extra=extra)
+
+
+@contextlib.asynccontextmanager
+async def kernel(setup: Setup, policy: str) -> AsyncGenerator[str]:
+    """`aios serve` with one llama core, as a user would start it. Raises CoreUnavailable."""
+    folder = Path(tempfile.mkdtemp(dir=setup.state))
+    file = folder / "aios.toml"
+    file.write_text(
+        f'[server]\nport = 0\n[state]\ndir = "{folder / "state"}"\n[scheduler]\npolicy = "{policy}"\n'
+        f'[[cores]]\nname = "local"\nmodel = "{setup.path}"\nslots = {setup.slots}\ncontext = {CONTEXT}\n'
+        f"threads = {setup.threads}\n"
+    )
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "aios.cli.main", "serve", "--config", str(file),
+        stdout=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        yield await _address(folder / "state", process)
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+async def _address(state: Path, process: asyncio.subprocess.Process) -> str:
+    from aios.server.daemon import find_daemon
+
+    for _ in range(600):
+        if daemon := find_daemon(state):
+            return daemon.url
+        if process.returncode is not None:
+            break
+        await asyncio.sleep(0.1)
+    raise CoreUnavailable("The kernel did not start.", "Try `aios serve`: it says why.")
+
+
+async def _sweep(out: Path, setup: Setup, console: Console) -> Backoff:
+    """Which back-off serves direct-retry best."""
+    results: list[tuple[float, Backoff]] = []
+    for backoff in SWEEP:
+        row = await _one(setup, "direct-retry", 1, backoff)
+        results.append((row.get("makespan_s", float("inf")), backoff))
+        console.print(f"  back-off base {backoff.base} s, cap {backoff.cap} s: {results[-1][0]} s")
+    table = [{"base_s": b.base, "cap_s": b.cap, "makespan_s": m} for m, b in results]
+    (out / "sweep").mkdir(parents=True, exist_ok=True)
+    write_result(out / "sweep", {"rows": table, "model": setup.model, **machine()})
+    return min(results, key=lambda r: r[0])[1]
+
+
+async def _more_agents(out: Path, setup: Setup, backoff: Backoff) -> None:
+    """The same with other numbers of agents."""
+    rows: list[dict[str, Any]] = []
+    for agents in (4, 8, 32):
+        other = Setup(setup.model, setup.path, agents, setup.slots, setup.threads, setup.state)
+        for mode in MODES:
+            rows.append({**await _one(other, mode, 1, backoff), "agents": agents})
+    write_result(out / "agents", {"rows": rows, "model": setup.model, "slots": setup.slots, **machine()})
+
+
+# -- the report ---------------------------------------------------------------------------------------
+
+
+def merged(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row a mode: the median over seeds, and the range of the makespan."""
+    found: list[dict[str, Any]] = []
+    for mode in dict.fromkeys(row["mode"] for row in rows):
+        same = [row for row in rows if row["mode"] == mode]
+        good = [row for row in same if "error" not in row]
+        if not good:
+            found.append(same[0])
+            continue
+        middle: dict[str, Any] = {"mode": mode}
+        for name, value in good[0].items():
+            if isinstance(value, int | float) and name != "seed":
+                middle[name] = statistics.median(row[name] for row in good)
+        spans = [row["makespan_s"] for row in good]
+        middle |= {"makespan_range_s": [min(spans), max(spans)], "failed_runs": len(same) - len(good)}
+        found.append(middle)
+    return found
+
+
+COLUMNS = (
+    ("makespan_s", "makespan s"), ("completion_mean_s", "done mean s"), ("completion_p90_s", "done p90 s"),
+    ("wait_p50_s", "wait p50 s"), ("wait_p90_s", "wait p90 s"), ("calls_per_s", "calls/s"),
+    ("prefilled_tokens", "prefilled"), ("prompt_tokens", "needed"), ("kv_hit", "KV hit"), ("right", "right"),
+)  # fmt: skip
+
+
+def side_by_side(rows: list[dict[str, Any]]) -> Table:
+    """All modes, with the makespan of (a) and (b) over each one's."""
+    spans = {row["mode"]: row.get("makespan_s") for row in rows}
+    table = Table(title="One engine, one model, the same agents", header_style="bold")
+    table.add_column("mode")
+    for _, title in COLUMNS:
+        table.add_column(title, justify="right")
+    table.add_column("x over (a)", justify="right")
+    table.add_column("x over (b)", justify="right")
+    for row in rows:
+        if "error" in row:
+            table.add_row(row["mode"], f"[red]failed: {row['error']}")
+            continue
+        cells = [f"{row[n]:.0%}" if n in ("kv_hit", "right") else f"{row[n]:g}" for n, _ in COLUMNS]
+        for base in ("direct-retry", "engine-queue"):
+            span = spans.get(base)
+            cells.append(f"{span / row['makespan_s']:.2f}" if span else "-")
+        table.add_row(row["mode"], *cells)
+    return table
+
+
+def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def plot(path: Path, result: dict[str, Any]) -> None:
+    """Makespan, completion times of the agents, and tokens computed against tokens needed."""
+    good = [row for row in result["rows"] if "error" not in row]
+    runs = [run for run in result["runs"] if "error" not in run]
+    if not good:
+        return
+    pyplot = plotting()
+    figure, (left, middle, right) = pyplot.subplots(1, 3, figsize=(14, 4.4))
+    names = [row["mode"] for row in good]
+    colours = [
+        "#c44e52" if n.startswith("direct") else "#8c8c8c" if n.startswith("engine") else "#4c72b0"
+        for n in names
+    ]
+    bars = left.bar(names, [row["makespan_s"] for row in good], color=colours)
+    left.bar_label(bars, fmt="%.0f s")
+    left.set_title(f"Makespan of {result['agents']} agents on {result['slots']} slots, s")
+    times = [[t for run in runs if run["mode"] == name for t in run["completions_s"]] for name in names]
+    middle.boxplot(times)
+    middle.set_xticks(range(1, len(names) + 1), names)
+    middle.set_title("When each agent is done, s")
+    right.bar(names, [row["prompt_tokens"] for row in good], color="#dddddd", label="prompt tokens needed")
+    right.bar(names, [row["prefilled_tokens"] for row in good], color=colours, label="computed")
+    right.set_title("Prompt tokens computed of those needed")
+    right.legend(fontsize=8)
+    for axes in (left, middle, right):
+        axes.tick_params(axis="x", rotation=25, labelsize=8)
+    figure.suptitle(f"{result['model']}, median of {result['seeds']} seed(s)", fontsize=10)
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)
