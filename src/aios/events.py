@@ -192,7 +192,7 @@ class EventBus:
                 subscriber.offer(stamped)
 
     def listen(self, kind: type[E], hear: Callable[[E], None]) -> None:
-        """Call `hear` with each event of `kind` while it is published: for the kernel's own books. One a kind."""
+        """Call `hear` with each event of `kind` as it is published: for the kernel's own books. One a kind."""
         self._listeners[kind] = hear
 
     @contextmanager

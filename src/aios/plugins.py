@@ -9,6 +9,7 @@ from aios.errors import ConfigError
 
 POLICIES = "aios.policies"
 CORES = "aios.cores"
+BENCHMARKS = "aios.benchmarks"
 
 
 def load(group: str, name: str) -> Any:

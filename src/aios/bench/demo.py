@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -87,15 +88,16 @@ async def _run(out: Path, setup: Setup, *, seeds: int, full: bool) -> None:
     for seed in range(1, seeds + 1):
         for mode in MODES:
             rows.append({**await _one(setup, mode, seed, backoff), "seed": seed})
-    result = {
-        "rows": merged(rows), "runs": rows, "model": setup.model, "agents": setup.agents, "slots": setup.slots,
+    middle = merged(rows)
+    result: dict[str, Any] = {
+        "rows": middle, "runs": rows, "model": setup.model, "agents": setup.agents, "slots": setup.slots,
         "threads": setup.threads, "context": CONTEXT, "gap_s": GAP_S, "seeds": seeds,
         "backoff": {"base_s": backoff.base, "cap_s": backoff.cap}, **before,
     }  # fmt: skip
     write_result(out, result)
-    _write_csv(out / "result.csv", result["rows"])
+    _write_csv(out / "result.csv", middle)
     plot(out / "plot.png", result)
-    console.print(side_by_side(result["rows"]))
+    console.print(side_by_side(middle))
     if full:
         await _more_agents(out, setup, backoff)
 
@@ -219,32 +221,39 @@ def merged(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
-COLUMNS = (
-    ("makespan_s", "makespan s"), ("completion_mean_s", "done mean s"), ("completion_p90_s", "done p90 s"),
-    ("wait_p50_s", "wait p50 s"), ("wait_p90_s", "wait p90 s"), ("calls_per_s", "calls/s"),
-    ("prefilled_tokens", "prefilled"), ("prompt_tokens", "needed"), ("kv_hit", "KV hit"), ("right", "right"),
-)  # fmt: skip
+METRICS = (
+    ("makespan_s", "makespan, s"),
+    ("completion_mean_s", "agent done, mean s"),
+    ("completion_p90_s", "agent done, p90 s"),
+    ("wait_p50_s", "queue wait, p50 s"),
+    ("wait_p90_s", "queue wait, p90 s"),
+    ("calls_per_s", "calls/s"),
+    ("prompt_tokens", "prompt tokens needed"),
+    ("prefilled_tokens", "of them computed"),
+    ("kv_hit", "KV hit"),
+    ("right", "tasks right"),
+)
 
 
 def side_by_side(rows: list[dict[str, Any]]) -> Table:
-    """All modes, with the makespan of (a) and (b) over each one's."""
-    spans = {row["mode"]: row.get("makespan_s") for row in rows}
-    table = Table(title="One engine, one model, the same agents", header_style="bold")
-    table.add_column("mode")
-    for _, title in COLUMNS:
-        table.add_column(title, justify="right")
-    table.add_column("x over (a)", justify="right")
-    table.add_column("x over (b)", justify="right")
+    """One column a mode; the last lines are the makespan of (a) and of (b) over the mode's own."""
+    table = Table(title="One engine, one model, the same agents", header_style="bold", box=box.SIMPLE)
+    table.add_column("")
     for row in rows:
-        if "error" in row:
-            table.add_row(row["mode"], f"[red]failed: {row['error']}")
-            continue
-        cells = [f"{row[n]:.0%}" if n in ("kv_hit", "right") else f"{row[n]:g}" for n, _ in COLUMNS]
-        for base in ("direct-retry", "engine-queue"):
-            span = spans.get(base)
-            cells.append(f"{span / row['makespan_s']:.2f}" if span else "-")
-        table.add_row(row["mode"], *cells)
+        table.add_column(row["mode"].replace("-", " "), justify="right", max_width=10)
+    for name, title in METRICS:
+        table.add_row(title, *(_cell(row, name) for row in rows))
+    for base, title in (("direct-retry", "x over (a)"), ("engine-queue", "x over (b)")):
+        span = next((row.get("makespan_s") for row in rows if row["mode"] == base), None)
+        ratios = (f"{span / row['makespan_s']:.2f}" if span and "makespan_s" in row else "-" for row in rows)
+        table.add_row(title, *ratios)
     return table
+
+
+def _cell(row: dict[str, Any], name: str) -> str:
+    if name not in row:
+        return "failed"
+    return f"{row[name]:.0%}" if name in ("kv_hit", "right") else f"{row[name]:.4g}"
 
 
 def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:

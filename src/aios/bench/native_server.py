@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +52,9 @@ async def native_server(options: NativeOptions) -> AsyncGenerator[str]:
 
 
 def main() -> None:
-    import xllamacpp
-
+    xllamacpp: Any = import_module("xllamacpp")  # it has no types
     options = msgspec.json.decode(sys.argv[1], type=NativeOptions)
-    params: Any = xllamacpp.CommonParams()
+    params = xllamacpp.CommonParams()
     params.model.path = options.model
     params.n_parallel = options.slots
     params.n_ctx = options.slots * options.context
@@ -70,7 +70,7 @@ def main() -> None:
     params.verbosity = 0
     params.port = 0
     params.model_alias = {Path(options.model).stem}
-    server: Any = xllamacpp.Server(params)
+    server = xllamacpp.Server(params)
     sys.stdout.write(json.dumps(server.listening_address) + "\n")
     sys.stdout.flush()
     threading.Thread(target=sys.stdin.read).start()  # ends with its parent

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from aios import plugins
+
 
 @click.command()
 @click.argument("name", required=False)
@@ -19,13 +21,11 @@ import click
 @click.option("--slots", type=int, help="demo: slots of the core.")
 def bench(name: str | None, out: Path | None, **options: Any) -> None:
     """Run benchmark NAME and write its result; without NAME list them."""
-    from aios.bench import registry
-
     if name is None:
-        for known in registry.names():
+        for known in plugins.names(plugins.BENCHMARKS):
             click.echo(known)
         return
     given = {key: value for key, value in options.items() if value not in (None, False)}
     folder = out or Path("benchmarks") / "results" / name
-    registry.load(name)(folder, **given)
+    plugins.load(plugins.BENCHMARKS, name)(folder, **given)
     click.echo(f"written: {folder}")

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from importlib import import_module
-from typing import Any
+from typing import Any, cast
 
 import click
 
@@ -79,7 +79,7 @@ def _run(arguments: list[str] | None) -> int:
     except AiosError as error:
         return _tell(error)
     except BaseExceptionGroup as group:
-        found = next(_errors(group), None)
+        found = next(_errors(cast("BaseExceptionGroup[BaseException]", group)), None)
         if found is None:
             raise
         return _tell(found)
@@ -89,7 +89,7 @@ def _errors(group: BaseExceptionGroup[BaseException]) -> Iterator[AiosError]:
     """The kernel's own errors in a group, however deep."""
     for error in group.exceptions:
         if isinstance(error, BaseExceptionGroup):
-            yield from _errors(error)
+            yield from _errors(cast("BaseExceptionGroup[BaseException]", error))
         elif isinstance(error, AiosError):
             yield error
 

@@ -36,7 +36,7 @@ class RadixTrie(Generic[E]):
     def insert(self, tokens: list[int], entry: E) -> None:
         node, at = self._root, 0
         while at < len(tokens):
-            child = node.children.get(tokens[at])
+            child: Node[E] | None = node.children.get(tokens[at])
             if child is None:
                 child = Node(tokens[at:])
                 node.children[tokens[at]] = child

@@ -96,7 +96,7 @@ class Dispatcher:
         self._boot = secrets.token_hex(4)  # numbers may come again after a crash, names of answers must not
         self._visits: dict[int, Visit] = {}
         self._effects_open = 0
-        self._refusal: AiosError | None = None
+        self._refusal: Callable[[], AiosError] | None = None
         self._quiet = asyncio.Event()
         self._table: dict[type, Callable[[Process, Any], Awaitable[Result]]] = {
             Generate: self._complete,
@@ -127,8 +127,8 @@ class Dispatcher:
         """Calls under way."""
         return len(self._visits) + self._effects_open
 
-    def refuse(self, why: AiosError) -> None:
-        """Take no more calls."""
+    def refuse(self, why: Callable[[], AiosError]) -> None:
+        """Take no more calls: each gets an error of its own."""
         self._refusal = self._refusal or why
         self._rest()
 
@@ -148,7 +148,7 @@ class Dispatcher:
 
     async def _keyed(self, pid: int, call: Generate) -> AsyncGenerator[Delta | Completion, None]:
         wanted = claim(self._processes.get(pid).agent, call.idempotency_key or "", call)
-        outputs = self._once.outputs(wanted, lambda: self._generate(pid, call, wanted))
+        outputs = self._once.outputs(wanted, lambda: self._generate(pid, call, wanted), cancellable=True)
         async with aclosing(outputs):
             async for output in outputs:
                 assert isinstance(output, Delta | Completion)
@@ -313,7 +313,7 @@ class Dispatcher:
         async def work() -> AsyncGenerator[Output, None]:
             yield await self._carry_out(process, call, wanted)
 
-        return await _last(self._once.outputs(wanted, work), ProcessInfo)
+        return await _last(self._once.outputs(wanted, work, cancellable=False), ProcessInfo)
 
     async def _carry_out(self, process: Process, call: Effect, wanted: Claim | None = None) -> ProcessInfo:
         self._check_open(process)
@@ -364,7 +364,7 @@ class Dispatcher:
 
     def _check_open(self, process: Process) -> None:
         if self._refusal is not None:
-            raise self._refusal
+            raise self._refusal()
         self._processes.living(process.pid)
 
     def _rest(self) -> None:

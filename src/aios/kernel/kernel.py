@@ -24,6 +24,7 @@ from aios.errors import AiosError, Cancelled, Conflict, Draining
 from aios.events import EventBus, JournalChanged, KernelChanged
 from aios.kernel.dispatch import Dispatcher
 from aios.kernel.journal import Journal
+from aios.kernel.pcb import Process
 from aios.kernel.pool import Member, Pool
 from aios.kernel.process import ProcessTable
 from aios.kernel.status import KernelState, KernelStatus, ModelInfo
@@ -60,7 +61,7 @@ class Kernel:
             settings.processes,
             self.bus,
             kv_of=self._pool.kv_of,
-            keep=lambda process: self._journal.touch(process.pid, process.row),
+            keep=self._keep,
             gone=self._pool.drop,
         )
         self._cores = cores
@@ -143,9 +144,8 @@ class Kernel:
         """Take no more calls: they raise Draining. Leaving the `async with` ends those that run."""
         if self._state != "ready":
             return
-        self._need().refuse(
-            Draining("The kernel is shutting down.", "Try again when it is back.", retry_after=5.0)
-        )
+        mend = "Try again when it is back."
+        self._need().refuse(lambda: Draining("The kernel is shutting down.", mend, retry_after=5.0))
         self._change("draining")
 
     async def _start(self, stack: AsyncExitStack) -> None:
@@ -211,8 +211,9 @@ class Kernel:
         def failure() -> AiosError:
             return AiosError(f"The kernel failed: {holder.exception()!r}.", "Start it again; report this.")
 
-        self._dispatcher.refuse(failure())
+        self._dispatcher.refuse(failure)
         self._dispatcher.end_all(failure)
+        self._change("closed")
 
     async def _end_calls(self, patience_s: float) -> None:
         calls = self._need()
@@ -235,13 +236,18 @@ class Kernel:
     # -- inside ------------------------------------------------------------------------------------
 
     def _need(self) -> Dispatcher:
-        if self._dispatcher is None or self._state == "closed":
+        if self._dispatcher is None:
             raise Conflict("The kernel is not running.", "Use it inside `async with Kernel(settings)`.")
         return self._dispatcher
 
+    def _keep(self, process: Process) -> None:
+        self._need()
+        self._journal.touch(process.pid, process.row)
+
     def _change(self, state: KernelState) -> None:
-        self._state = state
-        self.bus.publish(KernelChanged(state=state))
+        if state != self._state:
+            self._state = state
+            self.bus.publish(KernelChanged(state=state))
 
     def _on_trouble(self, trouble: str) -> None:
         if trouble:

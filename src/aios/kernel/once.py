@@ -29,6 +29,9 @@ Output = Delta | Result
 
 RERUNS = 64
 """Calls of before a crash that run again at once."""
+UNSTORED = 10_000
+"""So many runs are kept here while the journal can't be written."""
+RETRY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +99,16 @@ class Once:
         self._reruns = asyncio.Semaphore(RERUNS)
 
     async def outputs(
-        self, wanted: Claim, work: Callable[[], AsyncGenerator[Output, None]]
+        self, wanted: Claim, work: Callable[[], AsyncGenerator[Output, None]], *, cancellable: bool
     ) -> AsyncGenerator[Output, None]:
-        """What the one call under this key gives: from `work` if it is the first.
+        """What the one call under this key gives: from `work` if it is the first. `cancellable`: it ends when
+        nobody reads any more; what has an effect must not, or a resubmission would not find it going on.
 
         Raises Conflict if another request had the key, JournalUnavailable, and what the work raises."""
         name = (wanted.agent, wanted.key)
         run = self._runs.get(name)
         if run is None:
-            run = self._runs[name] = Run(wanted.digest)
+            run = self._runs[name] = Run(wanted.digest, readers=0 if cancellable else 1)
             run.task = self._tasks.create_task(self._drive(run, wanted, work), name=f"call {wanted.key}")
         elif run.digest != wanted.digest:
             raise _conflict(wanted.key)
@@ -123,24 +127,25 @@ class Once:
         """Run a call of before a crash again, in the background, though nobody reads it."""
         run = self._runs[wanted.agent, wanted.key] = Run(wanted.digest, readers=1)
 
-        async def drive() -> None:
-            async with self._reruns:
-                await self._drive(run, wanted, work, known=True)
+        async def in_turn() -> AsyncGenerator[Output, None]:
+            async with self._reruns, aclosing(work()) as outputs:
+                async for output in outputs:
+                    yield output
 
-        run.task = self._tasks.create_task(drive(), name=f"call {wanted.key} again")
+        drive = self._drive(run, wanted, in_turn, known=True)
+        run.task = self._tasks.create_task(drive, name=f"call {wanted.key} again")
 
     async def _drive(
         self, run: Run, wanted: Claim, work: Callable[[], AsyncGenerator[Output, None]], known: bool = False
     ) -> None:
+        """Fill `run`. `known`: the journal has no answer."""
         try:
             if known or not await self._repeat(run, wanted):
                 async with aclosing(work()) as outputs:
                     async for output in outputs:
                         run.add(output)
             run.end()
-            # Until its result can be found in the journal it must be found here.
-            with suppress(JournalUnavailable):
-                await self._journal.settled()
+            await self._until_stored()
         except AiosError as error:
             run.end(error)
         except Exception as error:
@@ -150,6 +155,14 @@ class Once:
         finally:
             run.end(Cancelled("The call was cancelled.", "Send it again."))
             self._forget((wanted.agent, wanted.key), run)
+
+    async def _until_stored(self) -> None:
+        """Until its result can be found in the journal a run must be found here."""
+        while len(self._runs) < UNSTORED:
+            with suppress(JournalUnavailable):
+                await self._journal.settled()
+                return
+            await asyncio.sleep(RETRY_S)
 
     async def _repeat(self, run: Run, wanted: Claim) -> bool:
         """Give the stored answer, if there is one."""

@@ -64,7 +64,9 @@ class ProcessTable:
         Raises LimitExceeded (too many processes), BadRequest (a name that is none)."""
         pids = self._names.get((name, group))
         if pids is not None:
-            return next(iter(pids))
+            pid = next(iter(pids))
+            self._table[pid].last_active = time.time()
+            return pid
         limits = within(Limits(), self._settings.limits)
         process = self._make(self._init, name, group, "normal", 0, limits, program="", attached=True)
         self._save(process)

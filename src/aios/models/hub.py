@@ -11,7 +11,6 @@ from aios.errors import DownloadFailed
 from aios.models.catalogue import CatalogueModel, Progress
 
 URL = "https://huggingface.co"
-CHUNK = 1 << 20
 # Many machines reach no hub at all: they must get to the next source soon.
 TIMEOUT = httpx.Timeout(30.0, connect=3.0)
 
@@ -26,7 +25,7 @@ def fetch(model: CatalogueModel, partial: Path, progress: Progress, *, url: str 
     repository, file = model.hub
     have = partial.stat().st_size if partial.exists() else 0
     try:
-        # The environment may name a SOCKS proxy (which needs one package more) or certificates that are not there.
+        # The environment may name a SOCKS proxy (needs one package more) or certificates that are not there.
         client = httpx.Client(follow_redirects=True, timeout=TIMEOUT, headers={"Accept-Encoding": "identity"})
     except (ImportError, OSError) as error:
         raise DownloadFailed(f"the hub can't be asked: {error}") from error
@@ -49,7 +48,7 @@ def _get(client: httpx.Client, url: str, partial: Path, have: int, size: int, pr
         if response.status_code != HTTPStatus.PARTIAL_CONTENT:
             have = 0  # this server sends all of it again
         with partial.open("ab" if have else "wb") as out:
-            for chunk in response.iter_raw(CHUNK):
+            for chunk in response.iter_raw():
                 have += len(chunk)
                 if have > size:
                     partial.unlink()

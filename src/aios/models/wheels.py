@@ -54,25 +54,27 @@ def _download(wheel: str, folder: Path, pip_arguments: Sequence[str], look: Call
     command = [sys.executable, "-m", "pip", "download", *quiet, *what]
     # pip shows no progress to a program; but what it has so far is a file in its folder for temporary files.
     environment = {**os.environ, "TMPDIR": str(folder)}
-    said = _watch(command, environment, look)
+    status, said = _watch(command, environment, look)
     path = next(folder.glob("*.whl"), None)
-    if path is None:
-        if os.strerror(errno.ENOSPC) in said:
+    if status != 0 or path is None:
+        if f"[Errno {errno.ENOSPC}]" in said:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         last = said.strip().splitlines()[-1:] or ["no message"]
         raise DownloadFailed(f"pip could not fetch {wheel} ({last[0]})")
     return path
 
 
-def _watch(command: list[str], environment: dict[str, str], look: Callable[[], None]) -> str:
-    """Run a command, looking now and then; what it wrote to stderr. It does not outlive this call."""
+def _watch(command: list[str], environment: dict[str, str], look: Callable[[], None]) -> tuple[int, str]:
+    """Run a command, looking now and then: its exit status and what it wrote to stderr. It does not outlive
+    this call."""
     with subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment
     ) as process:
         try:
             while True:
                 try:
-                    return process.communicate(timeout=POLL_S)[1]
+                    said = process.communicate(timeout=POLL_S)[1]
+                    return process.returncode, said
                 except subprocess.TimeoutExpired:
                     look()
         finally:
@@ -80,11 +82,12 @@ def _watch(command: list[str], environment: dict[str, str], look: Callable[[], N
 
 
 def _report(progress: Progress, folder: Path, done: int, size: int) -> None:
+    come = 0  # the largest file is the wheel; pip copies it at the end, so a sum would count it twice
     for root, _, files in os.walk(folder):
         for file in files:
-            with suppress(FileNotFoundError):  # pip moves them
-                done += (Path(root) / file).stat().st_size
-    progress(min(done, size), size)
+            with suppress(FileNotFoundError):  # moved meanwhile
+                come = max(come, (Path(root) / file).stat().st_size)
+    progress(min(done + come, size), size)
 
 
 def _extract(path: Path, member: str, partial: Path, done: int, size: int) -> int:

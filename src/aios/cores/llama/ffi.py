@@ -197,7 +197,7 @@ class Library:
         self.lib: Any = self.ffi.dlopen(str(self._shared_object()))
         self.check()
         # The engine's chatter would go to stderr of the daemon; errors come back as return values.
-        self._quiet = self.ffi.callback("ggml_log_callback", lambda level, text, data: None)
+        self._quiet: Any = self.ffi.callback("ggml_log_callback", _say_nothing)
         self.lib.llama_log_set(self._quiet, self.ffi.NULL)
         self.lib.llama_backend_init()
 
@@ -228,3 +228,7 @@ class Library:
                         f"{name}.{field} is {getattr(params, field)!r}, not {value!r}: another struct layout.",
                         f"Install {PACKAGE}=={BUILD}.",
                     )
+
+
+def _say_nothing(level: int, text: Any, data: Any) -> None:
+    pass

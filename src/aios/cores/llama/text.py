@@ -28,8 +28,8 @@ class TextStream:
 
     def __init__(self, stop: tuple[str, ...] = ()) -> None:
         self._stop = tuple(s for s in stop if s)
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._held = ""
+        self._decoder: codecs.IncrementalDecoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._held: str = ""
         self.stopped = False
         """A stop string was met: the text is over."""
 
