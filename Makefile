@@ -33,9 +33,13 @@ test: .venv
 	@$(BIN)/python -m pytest
 
 lint: .venv
+	@echo "[1/4] style"
 	@$(BIN)/ruff check .
+	@echo "[2/4] format (to mend: $(BIN)/ruff format .)"
 	@$(BIN)/ruff format --check .
+	@echo "[3/4] types (the first run fetches the checker: it needs the network)"
 	@$(BIN)/pyright
+	@echo "[4/4] import rules"
 	@$(BIN)/lint-imports
 
 bench: .venv

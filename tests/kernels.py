@@ -49,4 +49,4 @@ async def until(true: Callable[[], object]) -> None:
     """Wait for what comes soon, a few seconds at most."""
     async with asyncio.timeout(10):
         while not true():
-            await asyncio.sleep(0.002)  # noqa: ASYNC110 (there is no event for it)
+            await asyncio.sleep(0.002)

@@ -12,7 +12,7 @@ import pytest
 from aios.config import CoreSettings
 from aios.cores.core import Ended, Seat
 from aios.cores.llama.core import LlamaCore
-from aios.errors import AiosError, BadRequest, ContextOverflow, EngineCrashed, InvalidSchema, ModelCorrupt
+from aios.errors import BadRequest, ContextOverflow, EngineCrashed, InvalidSchema, ModelCorrupt
 from aios.events import CoreChanged, Dispatched, EventBus, Interrupted
 from aios.scheduler.rr import RoundRobin
 from aios.scheduler.scheduler import Scheduler, Ticket
@@ -68,14 +68,14 @@ async def machine(model: Path, *, quantum: int = 8, **settings):
     bus = EventBus()
     options = {"slots": 3, "context": 512, "threads": 1, "kv_ram_mb": 16.0, **settings}
     core = LlamaCore(CoreSettings(name="tiny", model=str(model), **options), bus)
-    await core.start()
-    try:
-        async with asyncio.TaskGroup() as tasks:
+    async with asyncio.TaskGroup() as tasks:
+        await core.start(tasks)
+        try:
             scheduler = Scheduler(core, RoundRobin(quantum=quantum), bus, quantum=quantum, max_queue=100)
             await scheduler.start(tasks)
             yield Machine(core, scheduler, bus)
-    finally:
-        await core.close()
+        finally:
+            await core.close()
 
 
 def chat(text: str, **more) -> Generate:
@@ -217,7 +217,7 @@ async def test_constrained_answers_always_parse_even_when_cut_short(tiny_model):
 
 async def test_n_choices_prefill_their_prompt_once_and_differ(tiny_model):
     async with machine(tiny_model) as m:
-        texts, ended = await m.ask(chat("several " * 9, n=5, sampling=Sampling(seed=7, temperature=1.0)))
+        texts, _ = await m.ask(chat("several " * 9, n=5, sampling=Sampling(seed=7, temperature=1.0)))
         assert sorted(texts) == [0, 1, 2, 3, 4]
         assert len(set(texts.values())) > 1
         again, _ = await m.ask(chat("several " * 9, n=5, sampling=Sampling(seed=7, temperature=1.0)), 2)
@@ -285,8 +285,10 @@ async def test_a_corrupt_model_is_a_clear_error_and_leaves_no_process(tmp_path, 
     wrong = tmp_path / "wrong.gguf"
     wrong.write_bytes(b"not a model at all")
     for path in (cut, wrong):
-        with pytest.raises(AiosError) as caught:
+        with pytest.raises(ExceptionGroup) as caught:
             core = LlamaCore(CoreSettings(name="c", model=str(path)), EventBus())
-            await core.start()
-        assert isinstance(caught.value, ModelCorrupt)
-        assert str(path) in str(caught.value)
+            async with asyncio.TaskGroup() as tasks:
+                await core.start(tasks)
+        (error,) = caught.value.exceptions
+        assert isinstance(error, ModelCorrupt)
+        assert str(path) in str(error)

@@ -53,7 +53,7 @@ def chunks(text: str) -> list[Any]:
 async def until(true: Callable[[], bool]) -> None:
     """Wait for what comes soon, a few seconds at most."""
     async with asyncio.timeout(5):
-        while not true():  # noqa: ASYNC110 (there is no event to wait for)
+        while not true():
             await asyncio.sleep(0.005)
 
 

@@ -1,5 +1,6 @@
 """The core without a model: what tests of everything above it rely on."""
 
+import asyncio
 import json
 from contextlib import aclosing
 
@@ -29,7 +30,8 @@ CITY = ToolSpec(
 
 async def started(script: Script | None = None, **settings) -> ScriptedCore:
     core = ScriptedCore(CoreSettings(name="s", kind="scripted", **settings), EventBus(), script=script)
-    await core.start()
+    async with asyncio.TaskGroup() as tasks:
+        await core.start(tasks)
     return core
 
 
@@ -156,7 +158,8 @@ async def test_the_pace_is_kept_on_the_clock_it_was_given():
 
     settings = CoreSettings(name="s", kind="scripted", tokens_per_s=4)
     core = ScriptedCore(settings, EventBus(), sleep=sleep)
-    await core.start()
+    async with asyncio.TaskGroup() as tasks:
+        await core.start(tasks)
     await answer(core, ask("a b c"))
     assert pauses == [0.25] * 3
 

@@ -1,5 +1,7 @@
 """Bytes of a stream into events."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,7 +36,7 @@ def test_an_event_counts_once_it_has_ended():
 def test_it_does_not_matter_how_the_stream_is_cut(events: list[bytes], end: bytes, cuts: list[int]):
     stream = b"".join(b"data: " + event + end + end for event in events)
     at = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
-    chunks = [stream[a:b] for a, b in zip(at, at[1:], strict=False)]
+    chunks = [stream[a:b] for a, b in itertools.pairwise(at)]
     assert feed(*chunks) == events
 
 

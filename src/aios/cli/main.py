@@ -89,7 +89,7 @@ def _errors(group: BaseExceptionGroup[BaseException]) -> Iterator[AiosError]:
     """The kernel's own errors in a group, however deep."""
     for error in group.exceptions:
         if isinstance(error, BaseExceptionGroup):
-            yield from _errors(cast("BaseExceptionGroup[BaseException]", error))
+            yield from _errors(error)
         elif isinstance(error, AiosError):
             yield error
 

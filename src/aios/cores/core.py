@@ -7,6 +7,7 @@ is needed to go on exactly: its tokens, what it generated, and (where the core h
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -166,8 +167,9 @@ class Core(Protocol):
         """Grows each time all that was resident in the slots is lost (a worker restart)."""
         ...
 
-    async def start(self) -> None:
-        """Load the model or check the endpoint. Raises ModelError, CoreError."""
+    async def start(self, tasks: asyncio.TaskGroup) -> None:
+        """Load the model or check the endpoint. What must go on from then on becomes tasks of `tasks`, which
+        `close` ends. Raises ModelError, CoreError."""
         ...
 
     async def close(self) -> None:

@@ -90,14 +90,14 @@ class OpenAICore:
 
     # -- life --------------------------------------------------------------------------------------
 
-    async def start(self) -> None:
+    async def start(self, tasks: asyncio.TaskGroup) -> None:
         """An endpoint that is down does not keep the kernel from starting: it is looked for from then on."""
         await self._endpoint.open()
         if reason := await self._probe():
             self._breaker.trip("lost", reason)
         else:
             self._bus.publish(CoreChanged(core=self.name, state="ready"))
-        self._watcher = asyncio.create_task(self._breaker.watch(self._probe), name=f"core {self.name}")
+        self._watcher = tasks.create_task(self._breaker.watch(self._probe), name=f"core {self.name}")
 
     async def close(self) -> None:
         self._closing = True

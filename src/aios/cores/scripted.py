@@ -89,7 +89,7 @@ class ScriptedCore:
     def capabilities(self) -> Capabilities:
         return Capabilities(interruptible=True, embeddings=True)
 
-    async def start(self) -> None:
+    async def start(self, tasks: asyncio.TaskGroup) -> None:
         self._open = True
         self._bus.publish(CoreChanged(core=self.name, state="ready"))
 

@@ -45,7 +45,7 @@ class Pool:
         core = member.core
         self._tell(core, "starting")
         try:
-            await core.start()
+            await core.start(tasks)
             await member.scheduler.start(tasks)
             self._members.append(member)
             for model in core.models:

@@ -321,13 +321,6 @@ class Scheduler:
             self._make_ready(self._held.pop(item))
         self._dispatch()
 
-    def fail(self, error: AiosError, pid: int | None = None) -> None:
-        """End all calls of a process (None: of everybody) with `error`."""
-        for run in list(self._runs.values()):
-            if pid is None or run.item.pid == pid:
-                run.unread.clear()
-                run.hand(error)
-
     def drop(self, pid: int) -> None:
         """The process is gone: its contexts are forgotten."""
         self._paused.discard(pid)

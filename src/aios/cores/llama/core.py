@@ -111,12 +111,17 @@ class LlamaCore:
         )
 
     @property
+    def end_tokens(self) -> list[int]:
+        """Ids of the tokens with which the model ends a text."""
+        return self._need(self._ready).info.end_tokens
+
+    @property
     def worker_pid(self) -> int:
         return self._need(self._link).pid
 
     # -- life --------------------------------------------------------------------------------------
 
-    async def start(self) -> None:
+    async def start(self, tasks: asyncio.TaskGroup) -> None:
         await self._open()
         info = self._need(self._ready).info
         self._format = ChatFormat(
@@ -124,7 +129,7 @@ class LlamaCore:
         )
         if self._format.note:
             log.warning("%s", self._format.note)
-        self._supervisor = asyncio.create_task(self._supervise(), name=f"core {self.name}")
+        self._supervisor = tasks.create_task(self._supervise(), name=f"core {self.name}")
 
     async def close(self) -> None:
         if self._supervisor:

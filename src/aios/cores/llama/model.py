@@ -26,6 +26,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     eos: str
     control: list[str]
     """Texts of all control tokens."""
+    end_tokens: list[int]
     add_bos: bool
     truncatable: bool
     """Any prefix of a context's KV can be kept (not so for recurrent and sliding-window models)."""
@@ -73,6 +74,7 @@ class Model:
             bos=self._special(lib.llama_vocab_bos(self._vocab)),
             eos=self._special(lib.llama_vocab_eos(self._vocab)),
             control=[self._special(token) for token in sorted(self.vocabulary.control)],
+            end_tokens=sorted(self.vocabulary.eog),
             add_bos=lib.llama_vocab_get_add_bos(self._vocab),
             truncatable=not (
                 lib.llama_model_is_recurrent(handle)
