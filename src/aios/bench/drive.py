@@ -14,11 +14,10 @@ import httpx
 import msgspec
 
 from aios.bench.report import percentile
-from aios.bench.workloads import SYSTEM, Shop, Task
+from aios.bench.workloads import Clerk, Shop, Task
 from aios.errors import CoreUnavailable
 from aios.sdk import wire
 from aios.sdk.agent import Phase, Turn
-from aios.sdk.agents.react import ReAct
 from aios.sdk.wire import MessageLike
 from aios.syscalls import Completion
 
@@ -206,10 +205,9 @@ async def drive(mode: Mode, agents: int, seed: int, rows: list[Row], *, gap_s: f
 
         async def one(row: Row, task: Task) -> None:
             caller = Caller(http, mode, row, records)
-            agent = ReAct(
-                caller, tools=shop.tools(), system=SYSTEM, max_turns=6, max_tokens=96,
-                thought_length=60, watch=_watcher(row),
-            )  # fmt: skip
+            agent = Clerk(
+                caller, tools=shop.tools(), max_turns=6, max_tokens=80, thought_length=60, watch=_watcher(row)
+            )
             outcome = await agent.work(task.question)
             row.state, row.right = "done", task.right(outcome.answer)
             right.append(row.right)

@@ -11,6 +11,7 @@ import asyncio
 import random
 from dataclasses import dataclass
 
+from aios.sdk.agents.react import ReAct
 from aios.sdk.tool import Tool
 
 Words = tuple[str, ...]
@@ -30,17 +31,28 @@ MAKERS: Words = (
 )
 CITIES: Words = ("Lyon", "Porto", "Turin", "Ghent", "Basel", "Krakow", "Malmo", "Cork", "Graz", "Riga")
 
-SYSTEM = """You answer questions about the orders of a shop. Look things up, do not guess.
+INSTRUCTIONS = """You answer questions about a shop by looking things up. Each step is one JSON object.
+order: tells which item an order is.
+item: tells who makes an item.
+maker: tells which city a maker is from.
+finish: gives the answer.
 
 Example:
 Question: Which city is the maker of order 118 from?
 {"thought": "I need the item of order 118.", "action": "order", "input": {"number": "118"}}
-Observation: Order 118 is one wooden box, paid by card.
+Observation: Order 118 is one wooden box.
 {"thought": "I need the maker of the wooden box.", "action": "item", "input": {"name": "wooden box"}}
-Observation: The wooden box is made by Olsen, in stock.
+Observation: The wooden box is made by Olsen.
 {"thought": "I need the city of Olsen.", "action": "maker", "input": {"name": "Olsen"}}
-Observation: Olsen is a maker from Bonn.
+Observation: Olsen is from Bonn.
 {"thought": "The city is Bonn.", "action": "finish", "input": {"answer": "Bonn"}}"""
+
+
+class Clerk(ReAct):
+    """The SDK's ReAct agent with instructions of its own: all agents share them, word for word."""
+
+    def instructions(self) -> str:
+        return INSTRUCTIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,17 +87,17 @@ class Shop:
     async def order(self, number: str) -> str:
         """Tells which item an order is."""
         await asyncio.sleep(self._gap_s)
-        return f"Order {number} is one {_found(self._orders, number)}, paid by card."
+        return f"Order {number} is one {_found(self._orders, number)}."
 
     async def item(self, name: str) -> str:
         """Tells who makes an item."""
         await asyncio.sleep(self._gap_s)
-        return f"The {name} is made by {_found(self._makers, name)}, in stock."
+        return f"The {name} is made by {_found(self._makers, name)}."
 
     async def maker(self, name: str) -> str:
         """Tells which city a maker is from."""
         await asyncio.sleep(self._gap_s)
-        return f"{name} is a maker from {_found(self._cities, name)}."
+        return f"{name} is from {_found(self._cities, name)}."
 
 
 def _found(table: dict[str, str], key: str) -> str:

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from importlib import import_module
-from typing import Any, cast
+from typing import Any
 
 import click
 
@@ -79,19 +79,19 @@ def _run(arguments: list[str] | None) -> int:
     except AiosError as error:
         return _tell(error)
     except BaseExceptionGroup as group:
-        found = next(_errors(cast("BaseExceptionGroup[BaseException]", group)), None)
+        found = next(_errors(group), None)
         if found is None:
             raise
         return _tell(found)
 
 
-def _errors(group: BaseExceptionGroup[BaseException]) -> Iterator[AiosError]:
-    """The kernel's own errors in a group, however deep."""
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _errors(error)
-        elif isinstance(error, AiosError):
-            yield error
+def _errors(error: BaseException) -> Iterator[AiosError]:
+    """The kernel's own errors in an exception group, however deep."""
+    if isinstance(error, AiosError):
+        yield error
+    nested: tuple[BaseException, ...] = getattr(error, "exceptions", ())
+    for inner in nested:
+        yield from _errors(inner)
 
 
 def _tell(error: AiosError) -> int:
