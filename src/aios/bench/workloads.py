@@ -39,11 +39,11 @@ finish: gives the answer.
 
 Example:
 Question: Which city is the maker of order 118 from?
-{"thought": "I need the item of order 118.", "action": "order", "input": {"number": "118"}}
+{"thought": "Look up order 118.", "action": "order", "input": {"number": "118"}}
 Observation: Order 118 is one wooden box.
-{"thought": "I need the maker of the wooden box.", "action": "item", "input": {"name": "wooden box"}}
+{"thought": "Look up item wooden box.", "action": "item", "input": {"name": "wooden box"}}
 Observation: The wooden box is made by Olsen.
-{"thought": "I need the city of Olsen.", "action": "maker", "input": {"name": "Olsen"}}
+{"thought": "Look up maker Olsen.", "action": "maker", "input": {"name": "Olsen"}}
 Observation: Olsen is from Bonn.
 {"thought": "The city is Bonn.", "action": "finish", "input": {"answer": "Bonn"}}"""
 
