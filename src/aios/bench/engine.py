@@ -44,7 +44,7 @@ class Speed:
     decode: float
 
 
-def run(out: Path, *, model: str | None = None, seeds: int = 5, quick: bool = False, **_: Any) -> None:
+def run(out: Path, *, model: str | None = None, seeds: int = 3, quick: bool = False, **_: Any) -> None:
     """Measure and write `result.json` and `plot.png` to `out`."""
     name = model or "smollm2-135m-instruct"
     path = ModelStore().resolve(name)

@@ -27,9 +27,9 @@ WORDS = "the cat sat on a mat while seven engineers wrote kernels for agents tha
 SAMPLING = Sampling(temperature=0.8, top_p=0.95)
 
 
-def run(out: Path, *, model: str | None = None, quick: bool = False, seeds: int = 5, **_: Any) -> None:
+def run(out: Path, *, model: str | None = None, quick: bool = False, seeds: int = 3, **_: Any) -> None:
     """Measure and write `result.json` and `plot.png` to `out`."""
-    path = ModelStore().resolve(model or "")
+    path = ModelStore().resolve(model or "smollm2-135m-instruct")
     lab = Lab(path, slots=4)
     print(f"switch: {path.name}")
     timings = [_time_switch(lab, length, repeats=3 if quick else seeds) for length in LENGTHS]
@@ -99,8 +99,8 @@ def _exactness(lab: Lab, trials: int, random: random.Random) -> dict[str, Any]:
     equal: dict[str, list[bool]] = {"same slot": [], "other slot": [], "worker restart": []}
     for trial in range(trials):
         kind = list(equal)[trial % len(equal)]
-        prompt = text_tokens(lab, random.randint(8, 300), random)
-        count, at = 24, random.randint(1, 20)
+        prompt = text_tokens(lab, random.randint(8, 200), random)
+        count, at = 16, random.randint(1, 14)
         reference = lab.start(0, prompt, count=count, sampling=SAMPLING, seed=trial)
         lab.finish()
         again = _interrupted_run(lab, kind, prompt, count, at, trial, random)
@@ -120,7 +120,7 @@ def _interrupted_run(
     first = lab.start(0, prompt, count=count, sampling=SAMPLING, seed=seed)
     lab.until(first, 1)
     for slot in range(1, random.randint(1, 4)):
-        lab.start(slot, text_tokens(lab, random.randint(8, 200), random), count=40)
+        lab.start(slot, text_tokens(lab, random.randint(8, 100), random), count=20)
     lab.until(first, at)
     lab.engine.stop(first.id)
     extent = Extent(0, 64 * 2**20, 1000 + seed)
@@ -149,7 +149,7 @@ def _whole_answers(lab: Lab, trials: int, random: random.Random) -> dict[str, An
     lab.restart(deterministic=True)
     same = 0
     for trial in range(trials):
-        prompt, count = text_tokens(lab, random.randint(8, 400), random), 24
+        prompt, count = text_tokens(lab, random.randint(8, 200), random), 16
         alone = lab.start(0, prompt, count=count, sampling=SAMPLING, seed=trial)
         lab.finish()
         loaded = _loaded_run(lab, prompt, count, trial, random)
@@ -164,7 +164,7 @@ def _loaded_run(lab: Lab, prompt: list[int], count: int, seed: int, random: rand
     for stay in range(random.randint(1, 4)):
         slot = random.randint(0, 3)
         for other in random.sample(sorted({0, 1, 2, 3} - {slot}), random.randint(0, 3)):
-            lab.start(other, text_tokens(lab, random.randint(8, 300), random), count=12)
+            lab.start(other, text_tokens(lab, random.randint(8, 200), random), count=12)
         for _ in range(random.randint(0, 4)):
             lab.engine.step()
         ops = [Load(slot, saved, 10**6)] if saved else []

@@ -12,7 +12,7 @@ import itertools
 import math
 import os
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import aiohttp
@@ -103,8 +103,6 @@ class OpenAICore:
         self._closing = True
         if self._watcher:
             self._watcher.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._watcher
         await self._endpoint.close()
         self._bus.publish(CoreChanged(core=self.name, state="closed"))
 

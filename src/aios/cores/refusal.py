@@ -25,7 +25,7 @@ OVERFLOW_TEXT = "maximum context length"
 class Complaint(msgspec.Struct):
     """The `error` object of the OpenAI API. Endpoints differ: `code` is a word or the status."""
 
-    message: str = ""
+    message: str
     type: str | None = None
     param: str | None = None
     code: str | int | None = None
@@ -54,8 +54,8 @@ def complaint_of(data: Any) -> Complaint:
 
 def refusal(status: int, said: Complaint, retry_after: float | None, core: str) -> AiosError:
     """The error that `status` (HTTP) and the endpoint's complaint stand for."""
-    message = said.message[:LONGEST].strip() or "it gave no reason"
-    what = f"The endpoint of core {core} answered {status}: {message}"
+    message = said.message[:LONGEST].strip().rstrip(".") or "it gave no reason"
+    what = f"The endpoint of core {core} answered {status}: {message}."
     if status == 429:
         mend = "Ask for less at once, or raise the endpoint's limit."
         return CoreRateLimited(what, mend, retry_after=retry_after)
