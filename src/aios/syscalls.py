@@ -106,6 +106,8 @@ class Generate(Record, frozen=True, tag="llm.generate", tag_field="call"):
     logprobs: int | None = None
     """None: none; k >= 0: of each chosen token and its k likeliest rivals (k <= 20)."""
     echo: bool = False
+    stream: bool = True
+    """The caller reads deltas as they come. False lets a core answer in one piece, where that is cheaper."""
     priority: int = 0
     deadline_s: float | None = None
     """Seconds from arrival after which the call fails with `DeadlineExceeded`."""

@@ -203,6 +203,7 @@ def test_an_answer_in_one_piece_is_one_delta_a_choice():
         (401, b'{"error": "bad key"}', CoreRefused, "api_key_env"),
         (422, b'{"detail": [{"msg": "field required"}]}', CoreRefused, "field required"),
         (429, b"", CoreRateLimited, "no reason"),
+        (501, b'{"error": {"message": "No embeddings"}}', CoreRefused, "No embeddings"),
         (500, b"\xff\xfe", CoreUnavailable, "500"),
         (503, b'{"error": {"message": "Loading model", "code": 503}}', CoreUnavailable, "Loading model"),
     ],

@@ -16,7 +16,6 @@ import contextlib
 import csv
 import os
 import statistics
-import sys
 import tempfile
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
@@ -29,10 +28,11 @@ from rich.console import Console
 from rich.table import Table
 
 from aios.bench.board import Board
+from aios.bench.daemon import serving
 from aios.bench.drive import Backoff, Gate, Mode, Row, Run, drive
 from aios.bench.native_server import NativeOptions, native_server
 from aios.bench.report import machine, plotting, write_result
-from aios.errors import AiosError, CoreUnavailable
+from aios.errors import AiosError
 from aios.models import catalogue
 from aios.models.store import ModelStore
 
@@ -127,7 +127,11 @@ async def _one(setup: Setup, mode: str, seed: int, backoff: Backoff) -> dict[str
 @contextlib.asynccontextmanager
 async def _served(setup: Setup, mode: str, backoff: Backoff) -> AsyncGenerator[Mode]:
     if mode.startswith("aios-"):
-        async with kernel(setup, mode.removeprefix("aios-")) as url:
+        tables = (
+            f'[scheduler]\npolicy = "{mode.removeprefix("aios-")}"\n[[cores]]\nname = "local"\n'
+            f'model = "{setup.path}"\nslots = {setup.slots}\ncontext = {CONTEXT}\nthreads = {setup.threads}\n'
+        )
+        async with serving(Path(tempfile.mkdtemp(dir=setup.state)), tables) as url:
             yield Mode(mode, url, "kernel")
         return
     cached = mode != "direct-retry"
@@ -141,39 +145,6 @@ async def _served(setup: Setup, mode: str, backoff: Backoff) -> AsyncGenerator[M
             yield Mode(mode, url, "engine", extra=extra)
         else:
             yield Mode(mode, url, "retry", gate=Gate(setup.slots), backoff=backoff, extra=extra)
-
-
-@contextlib.asynccontextmanager
-async def kernel(setup: Setup, policy: str) -> AsyncGenerator[str]:
-    """`aios serve` with one llama core, as a user would start it. Raises CoreUnavailable."""
-    folder = Path(tempfile.mkdtemp(dir=setup.state))
-    file = folder / "aios.toml"
-    file.write_text(
-        f'[server]\nport = 0\n[state]\ndir = "{folder / "state"}"\n[scheduler]\npolicy = "{policy}"\n'
-        f'[[cores]]\nname = "local"\nmodel = "{setup.path}"\nslots = {setup.slots}\ncontext = {CONTEXT}\n'
-        f"threads = {setup.threads}\n"
-    )
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "aios.cli.main", "serve", "--config", str(file),
-        stdout=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        yield await _address(folder / "state", process)
-    finally:
-        process.terminate()
-        await process.wait()
-
-
-async def _address(state: Path, process: asyncio.subprocess.Process) -> str:
-    from aios.server.daemon import find_daemon
-
-    for _ in range(600):
-        if daemon := find_daemon(state):
-            return daemon.url
-        if process.returncode is not None:
-            break
-        await asyncio.sleep(0.1)
-    raise CoreUnavailable("The kernel did not start.", "Try `aios serve`: it says why.")
 
 
 async def _sweep(out: Path, setup: Setup, console: Console) -> Backoff:
@@ -279,6 +250,7 @@ def plot(path: Path, result: dict[str, Any]) -> None:
     ]
     bars = left.bar(names, [row["makespan_s"] for row in good], color=colours)
     left.bar_label(bars, fmt="%.0f s")
+    left.margins(y=0.12)
     left.set_title(f"Makespan of {result['agents']} agents on {result['slots']} slots, s")
     times = [[t for run in runs if run["mode"] == name for t in run["completions_s"]] for name in names]
     middle.boxplot(times)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import click
@@ -41,20 +41,33 @@ def size(value: float) -> str:
 
 
 def process_table(processes: Iterable[ProcessInfo]) -> Table:
-    """What `ps` and `top` show."""
+    """What `ps` and `top` show. Columns in which all are as by default are left out: a terminal is narrow."""
+    shown = list(processes)
+    columns: dict[str, Callable[[ProcessInfo], str]] = {
+        "PID": lambda p: str(p.pid),
+        "NAME": lambda p: p.name,
+        "GROUP": lambda p: p.group,
+        "STATE": lambda p: f"[{STYLES.get(p.state, 'default')}]{p.state}[/]",
+        "CLASS": lambda p: p.scheduling_class,
+        "NI": lambda p: str(p.nice),
+        "CALLS": lambda p: str(p.usage.calls),
+        "PROMPT": lambda p: str(p.usage.prompt_tokens),
+        "CACHED": lambda p: str(p.usage.cached_tokens),
+        "OUT": lambda p: str(p.usage.completion_tokens),
+        "WAIT": lambda p: seconds(p.waiting_s) if p.waiting_s else "",
+        "INT": lambda p: str(p.usage.interrupts),
+        "KV": lambda p: f"{p.kv} {p.kv_tokens}" if p.kv else "",
+    }
+    plain = {"GROUP": {"default", "admin"}, "CLASS": {"normal"}, "NI": {"0"}, "WAIT": {""}, "INT": {"0"}}
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("PID", "NAME", "GROUP", "STATE", "CLASS", "NI", "CALLS", "PROMPT", "CACHED", "OUT", "WAIT",
-                 "QUEUED", "RUN", "INT", "KV"):  # fmt: skip
+    for name, cell in list(columns.items()):
+        if {cell(p) for p in shown} <= plain.get(name, set()):
+            del columns[name]
+            continue
         left = name in ("NAME", "GROUP", "STATE", "CLASS", "KV")
-        table.add_column(name, justify="left" if left else "right", no_wrap=True)
-    for p in processes:
-        u = p.usage
-        table.add_row(
-            str(p.pid), p.name, p.group, f"[{STYLES.get(p.state, 'default')}]{p.state}[/]", p.scheduling_class,
-            str(p.nice), str(u.calls), str(u.prompt_tokens), str(u.cached_tokens), str(u.completion_tokens),
-            seconds(p.waiting_s) if p.waiting_s else "", seconds(u.queue_s), seconds(u.run_s),
-            str(u.interrupts), f"{p.kv} {p.kv_tokens}" if p.kv else "",
-        )  # fmt: skip
+        table.add_column(name, justify="left" if left else "right", no_wrap=name != "NAME")
+    for p in shown:
+        table.add_row(*(cell(p) for cell in columns.values()))
     return table
 
 

@@ -1,6 +1,7 @@
 """A core behind any OpenAI-compatible endpoint: vLLM, SGLang, Ollama, llama-server, or a cloud.
 
-It always asks for a stream, so that every token is a step; an endpoint that answers in one piece is understood.
+It asks for a stream, so that every token is a step, unless the caller wants the answer in one piece: each event
+of a stream costs both sides more than its token is worth. An endpoint that ignores the wish is understood.
 The window bounds what is in flight, the rest waits in the scheduler, where it can be ordered. What goes wrong
 before the first token is tried again; after it, tokens are out that can't be taken back, and the call fails.
 """

@@ -61,7 +61,7 @@ def refusal(status: int, said: Complaint, retry_after: float | None, core: str) 
         return CoreRateLimited(what, mend, retry_after=retry_after)
     if status == 503:
         return Overloaded(what, "Try again later.", retry_after=retry_after)
-    if status >= 500:
+    if status >= 500 and status != 501:  # what is not implemented won't be a moment later
         return CoreUnavailable(what, "See the endpoint's log.", retry_after=retry_after)
     if said.code in OVERFLOW or said.type in OVERFLOW or OVERFLOW_TEXT in message:
         return ContextOverflow(what, "Shorten the conversation.", param=said.param)

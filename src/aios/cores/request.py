@@ -20,7 +20,7 @@ def path_of(call: Generate) -> str:
 
 
 def body_of(call: Generate, model: str) -> dict[str, Any]:
-    """The body of a streamed chat or text completion. Raises BadRequest for what no such endpoint can do."""
+    """The body of a chat or text completion. Raises BadRequest for what no such endpoint can do."""
     body: dict[str, Any] = {**call.extra, "model": model}
     if call.prompt is None:
         body["messages"] = [_message(message) for message in call.messages]
@@ -43,8 +43,9 @@ def body_of(call: Generate, model: str) -> dict[str, Any]:
         body["stop"] = call.stop
     if call.n != 1:
         body["n"] = call.n
-    body["stream"] = True
-    body["stream_options"] = {"include_usage": True}
+    body["stream"] = call.stream
+    if call.stream:
+        body["stream_options"] = {"include_usage": True}
     return body
 
 

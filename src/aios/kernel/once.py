@@ -20,7 +20,7 @@ from aios.errors import AiosError, Cancelled, Conflict, JournalUnavailable
 from aios.kernel.completion import replay
 from aios.kernel.journal import Journal
 from aios.kernel.records import encode
-from aios.syscalls import Completion, Delta, Result, Syscall
+from aios.syscalls import Completion, Delta, Generate, Result, Syscall
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,8 @@ class Claim:
 
 def claim(agent: str, key: str, call: Syscall) -> Claim:
     """Raises BadRequest (text that can't be written down)."""
-    request = encode(call)
+    # How the answer is read is no part of what was asked.
+    request = encode(msgspec.structs.replace(call, stream=True) if isinstance(call, Generate) else call)
     return Claim(agent, key, hashlib.blake2b(bytes(request), digest_size=16).hexdigest(), request)
 
 

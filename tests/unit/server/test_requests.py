@@ -29,7 +29,8 @@ def text(**fields: Any) -> list[Generate]:
 
 
 def test_the_least_request_gets_the_defaults_of_the_api() -> None:
-    assert chat() == Generate(messages=(Message(role="user", content="hi"),))
+    assert chat() == Generate(messages=(Message(role="user", content="hi"),), stream=False)
+    assert chat(stream=True) == Generate(messages=(Message(role="user", content="hi"),))
 
 
 def test_parameters_that_are_not_known_are_kept_for_the_core() -> None:

@@ -1,0 +1,84 @@
+"""A core before a real endpoint: the engine's own server, in a process of its own, with a tiny model."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from tests.tiny import write_tiny_gguf
+
+from aios.bench.native_server import NativeOptions, native_server
+from aios.config import CoreSettings
+from aios.cores.core import Ended, Seat, Step
+from aios.cores.openai import OpenAICore
+from aios.errors import ContextOverflow, CoreRefused
+from aios.events import EventBus
+from aios.syscalls import Delta, Embed, Generate, Message, Sampling
+
+pytestmark = pytest.mark.anyio
+
+CONTEXT = 16_384
+GREEDY = Sampling(temperature=0.0)
+
+
+@asynccontextmanager
+async def core_before_engine(folder: Path) -> AsyncGenerator[tuple[OpenAICore, str]]:
+    model = write_tiny_gguf(folder / "tiny.gguf", n_ctx=CONTEXT, n_layer=4)
+    options = NativeOptions(model=str(model), slots=1, context=CONTEXT, threads=1, http_threads=6)
+    async with native_server(options) as url, asyncio.TaskGroup() as tasks:
+        core = OpenAICore(CoreSettings(name="engine", kind="openai", base_url=f"{url}/v1"), EventBus())
+        await core.start(tasks)
+        try:
+            yield core, url
+        finally:
+            await core.close()
+
+
+def ask(**fields) -> Generate:
+    return Generate(messages=(Message(role="user", content="Hi"),), sampling=GREEDY, **fields)
+
+
+async def steps_of(core: OpenAICore, call: Generate) -> list[Step]:
+    (sequence,) = await core.prepare(call, 1, "default")
+    return [step async for step in core.run(sequence, Seat(0))]
+
+
+async def test_chat_text_and_refusals(tmp_path: Path):
+    async with core_before_engine(tmp_path) as (core, _):
+        assert core.models == ("tiny",)
+        *deltas, ended = await steps_of(core, ask(max_tokens=8, logprobs=2))
+        assert isinstance(ended, Ended)
+        assert (ended.reasons, ended.completion_tokens) == ({0: "length"}, 8)
+        assert ended.prompt_tokens > 0
+        for delta in deltas:
+            assert isinstance(delta, Delta)
+            (chosen,) = delta.logprobs
+            assert len(chosen.top) == 2
+            assert chosen.logprob == pytest.approx(max(rival.logprob for rival in chosen.top))
+
+        *_, ended = await steps_of(core, Generate(prompt="Once", sampling=GREEDY, max_tokens=3))
+        assert isinstance(ended, Ended)
+        assert ended.completion_tokens == 3
+
+        with pytest.raises(ContextOverflow, match="exceeds"):
+            await steps_of(core, Generate(prompt="a b " * CONTEXT))
+        with pytest.raises(CoreRefused, match="embeddings"):
+            await core.embed(Embed(inputs=("a",)))
+
+
+async def test_a_call_that_is_cancelled_in_mid_stream_frees_the_engines_slot(tmp_path: Path):
+    async with core_before_engine(tmp_path) as (core, url), httpx.AsyncClient(base_url=url) as http:
+        (sequence,) = await core.prepare(ask(max_tokens=10_000, extra={"ignore_eos": True}), 1, "default")
+        steps = core.run(sequence, Seat(0))
+        for _ in range(3):
+            assert isinstance(await anext(steps), Delta)
+        (slot,) = (await http.get("/slots")).json()
+        assert slot["is_processing"]
+        await steps.aclose()
+        while slot["is_processing"]:
+            await asyncio.sleep(0.01)
+            (slot,) = (await http.get("/slots")).json()
+        assert slot["n_prompt_tokens"] < 10_000  # it stopped long before it was done
+        assert isinstance((await steps_of(core, ask(max_tokens=2)))[-1], Ended)
