@@ -91,6 +91,12 @@ def test_every_field_of_a_chat_is_sent():
     }
 
 
+def test_an_answer_wanted_in_one_piece_is_not_streamed():
+    body = body_of(Generate(messages=(USER,), stream=False), "m")
+    assert body["stream"] is False
+    assert "stream_options" not in body
+
+
 def test_a_text_completion_has_its_own_path_and_form():
     call = Generate(prompt=(1, 2), logprobs=2, echo=True, max_tokens=0)
     assert path_of(call) == "completions"

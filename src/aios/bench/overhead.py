@@ -23,9 +23,9 @@ from typing import Any
 import aiohttp
 import msgspec
 
+from aios.bench.daemon import serving
 from aios.bench.report import machine, percentile, plotting, write_result
 from aios.errors import CoreUnavailable
-from aios.server.daemon import Daemon, find_daemon
 
 AGENTS = {1: 48, 16: 16, 64: 12, 250: 12}
 """Number of agents: calls of each in one repetition, after one that warms up."""
@@ -35,9 +35,7 @@ WORD = b'"content":" word"'
 """In each event that carries a token, the upstream's and the kernel's."""
 START_S = 60.0
 
-CONFIG = """
-[server]
-port = 0
+CORE = """
 [[cores]]
 name = "upstream"
 kind = "openai"
@@ -74,10 +72,11 @@ def run(out: Path, *, quick: bool = False, seeds: int = 5, **_: Any) -> None:
 
 async def _measure(*, repeats: int) -> dict[str, Any]:
     async with AsyncExitStack() as stack:
-        upstream = await stack.enter_async_context(_upstream())
-        kernel = await stack.enter_async_context(_kernel(upstream))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        upstream = await stack.enter_async_context(upstream_running())
+        kernel = await stack.enter_async_context(serving(folder, CORE.format(url=upstream)))
         sides: list[Agents] = []
-        for url in (upstream, kernel):
+        for url in (upstream, f"{kernel}/v1"):
             http = await stack.enter_async_context(
                 aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
             )
@@ -85,9 +84,9 @@ async def _measure(*, repeats: int) -> dict[str, Any]:
         rows: list[dict[str, Any]] = []
         for agents, calls in AGENTS.items():
             pairs = [await _pair(sides, agents, calls, "burst", stream=False) for _ in range(repeats)]
-            rows.append(_row(agents, pairs))
+            rows.append(whole_row(agents, pairs))
         streams = {
-            model: _stream_row(
+            model: stream_row(
                 model, [await _pair(sides, STREAMING_AGENTS, 2, model, stream=True) for _ in range(repeats)]
             )
             for model in ("burst", "paced")
@@ -155,7 +154,7 @@ async def _pair(
     return direct, kernel
 
 
-def _row(agents: int, pairs: Sequence[tuple[Round, Round]]) -> dict[str, Any]:
+def whole_row(agents: int, pairs: Sequence[tuple[Round, Round]]) -> dict[str, Any]:
     row: dict[str, Any] = {"agents": agents}
     for share, name in ((0.5, "p50"), (0.99, "p99")):
         direct, kernel = (
@@ -175,7 +174,7 @@ def _row(agents: int, pairs: Sequence[tuple[Round, Round]]) -> dict[str, Any]:
     return row
 
 
-def _stream_row(model: str, pairs: Sequence[tuple[Round, Round]]) -> dict[str, Any]:
+def stream_row(model: str, pairs: Sequence[tuple[Round, Round]]) -> dict[str, Any]:
     row: dict[str, Any] = {"agents": STREAMING_AGENTS, "tokens": STREAMED_TOKENS}
     row["direct_tokens_s"] = statistics.median(direct.tokens / direct.elapsed for direct, _ in pairs)
     row["kernel_tokens_s"] = statistics.median(kernel.tokens / kernel.elapsed for _, kernel in pairs)
@@ -194,44 +193,18 @@ def _spread(name: str, values: Sequence[float]) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def _process(*arguments: str) -> AsyncGenerator[asyncio.subprocess.Process]:
-    """A Python process that is ended on leaving."""
-    process = await asyncio.create_subprocess_exec(sys.executable, *arguments, stdout=asyncio.subprocess.PIPE)
+async def upstream_running() -> AsyncGenerator[str]:
+    """The endpoint, in a process of its own; gives its base URL."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "aios.bench.upstream", stdout=asyncio.subprocess.PIPE
+    )
     try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        await process.wait()
-
-
-@asynccontextmanager
-async def _upstream() -> AsyncGenerator[str]:
-    """The endpoint's base URL."""
-    async with _process("-m", "aios.bench.upstream") as process:
         assert process.stdout is not None
         port = await asyncio.wait_for(process.stdout.readline(), START_S)
         yield f"http://127.0.0.1:{int(port)}/v1"
-
-
-@asynccontextmanager
-async def _kernel(upstream: str) -> AsyncGenerator[str]:
-    """The base URL of a kernel with a core before `upstream`."""
-    with tempfile.TemporaryDirectory() as folder:
-        config, state = Path(folder) / "aios.toml", Path(folder) / "state"
-        config.write_text(CONFIG.format(url=upstream), "utf-8")
-        serve = ("-m", "aios.cli.main", "serve", "--config", str(config), "--state-dir", str(state))
-        async with _process(*serve) as process:
-            yield f"{(await _found(process, state)).url}/v1"
-
-
-async def _found(process: asyncio.subprocess.Process, state: Path) -> Daemon:
-    assert process.stdout is not None
-    await asyncio.wait_for(process.stdout.readline(), START_S)  # it says so when it is ready, or ends
-    daemon = find_daemon(state)
-    if daemon is None:
-        raise CoreUnavailable("The kernel to be measured did not start.", "See what it wrote above.")
-    return daemon
+    finally:
+        process.kill()
+        await process.wait()
 
 
 def _plot(path: Path, rows: Sequence[dict[str, Any]]) -> None:

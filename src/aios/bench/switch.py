@@ -35,7 +35,7 @@ def run(out: Path, *, model: str | None = None, quick: bool = False, seeds: int 
     timings = [_time_switch(lab, length, repeats=3 if quick else seeds) for length in LENGTHS]
     trials = 20 if quick else 200
     exact = _exactness(lab, trials, random.Random(1))
-    whole = _whole_answers(lab, trials // 2, random.Random(2))
+    whole = _whole_answers(lab, trials // 4, random.Random(2))
     cost = _cost_of_determinism(lab, repeats=3 if quick else seeds)
     lab.close()
     result = {"bench": "switch", "model": path.stem, "timings": timings, "exactness": exact,
@@ -99,8 +99,8 @@ def _exactness(lab: Lab, trials: int, random: random.Random) -> dict[str, Any]:
     equal: dict[str, list[bool]] = {"same slot": [], "other slot": [], "worker restart": []}
     for trial in range(trials):
         kind = list(equal)[trial % len(equal)]
-        prompt = text_tokens(lab, random.randint(8, 200), random)
-        count, at = 16, random.randint(1, 14)
+        prompt = text_tokens(lab, random.randint(8, 96), random)
+        count, at = 12, random.randint(1, 10)
         reference = lab.start(0, prompt, count=count, sampling=SAMPLING, seed=trial)
         lab.finish()
         again = _interrupted_run(lab, kind, prompt, count, at, trial, random)
@@ -120,11 +120,11 @@ def _interrupted_run(
     first = lab.start(0, prompt, count=count, sampling=SAMPLING, seed=seed)
     lab.until(first, 1)
     for slot in range(1, random.randint(1, 4)):
-        lab.start(slot, text_tokens(lab, random.randint(8, 100), random), count=20)
+        lab.start(slot, text_tokens(lab, random.randint(8, 48), random), count=16)
     lab.until(first, at)
     lab.engine.stop(first.id)
     extent = Extent(0, 64 * 2**20, 1000 + seed)
-    lab.start(0, text_tokens(lab, 40, random), ops=[Save(0, extent)], count=5)
+    lab.start(0, text_tokens(lab, 16, random), ops=[Save(0, extent)], count=3)
     if kind == "worker restart":
         for _ in range(2):
             lab.engine.step()
@@ -133,7 +133,7 @@ def _interrupted_run(
         lab.finish()
     slot = 0 if kind == "same slot" else random.randint(1, 3)
     for other in {1, 2, 3} - {slot}:
-        lab.start(other, text_tokens(lab, random.randint(8, 100), random), count=20)
+        lab.start(other, text_tokens(lab, random.randint(8, 48), random), count=10)
     for _ in range(8):
         lab.engine.step()
     ops = [Load(slot, extent, 10**6)]
@@ -149,7 +149,7 @@ def _whole_answers(lab: Lab, trials: int, random: random.Random) -> dict[str, An
     lab.restart(deterministic=True)
     same = 0
     for trial in range(trials):
-        prompt, count = text_tokens(lab, random.randint(8, 200), random), 16
+        prompt, count = text_tokens(lab, random.randint(8, 160), random), 12
         alone = lab.start(0, prompt, count=count, sampling=SAMPLING, seed=trial)
         lab.finish()
         loaded = _loaded_run(lab, prompt, count, trial, random)
@@ -164,7 +164,7 @@ def _loaded_run(lab: Lab, prompt: list[int], count: int, seed: int, random: rand
     for stay in range(random.randint(1, 4)):
         slot = random.randint(0, 3)
         for other in random.sample(sorted({0, 1, 2, 3} - {slot}), random.randint(0, 3)):
-            lab.start(other, text_tokens(lab, random.randint(8, 200), random), count=12)
+            lab.start(other, text_tokens(lab, random.randint(8, 48), random), count=6)
         for _ in range(random.randint(0, 4)):
             lab.engine.step()
         ops = [Load(slot, saved, 10**6)] if saved else []

@@ -1,0 +1,75 @@
+"""The command line, as far as it needs no kernel."""
+
+import json
+
+import pytest
+
+from aios.cli.main import COMMANDS, _run, cli
+from aios.errors import CoreRefused
+
+
+@pytest.fixture(autouse=True)
+def apart(tmp_path, monkeypatch):
+    """No test sees this machine's kernel or models."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.chdir(tmp_path)
+
+
+def test_every_command_exists_and_has_help(capsys):
+    for name in COMMANDS:
+        assert _run([name, "--help"]) == 0
+        assert "Usage:" in capsys.readouterr().out
+    assert _run(["--help"]) == 0
+    told = capsys.readouterr().out
+    assert all(f"  {name} " in told for name in COMMANDS)
+
+
+@pytest.mark.parametrize("command", [["ps"], ["top", "--once"], ["kill", "3"], ["strace", "3"], ["status"]])
+def test_without_a_kernel_commands_say_how_to_start_one(command, capsys):
+    assert _run(command) == 3
+    assert "aios serve" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "says"),
+    [
+        (["nosuch"], 2, "nosuch"),
+        (["pull", "smollm3"], 6, "smollm2-135m-instruct"),
+        (["serve", "--config", "no.toml"], 7, "no.toml"),
+        (["run", "nosuch.py"], 1, "nosuch.py"),
+        (["bench", "nosuch"], 7, "demo"),
+    ],
+)
+def test_mistakes_have_their_exit_status_and_one_line(command, status, says, capsys):
+    assert _run(command) == status
+    told = capsys.readouterr().err
+    assert says in told
+    assert "Traceback" not in told
+
+
+def test_an_unknown_setting_is_named_with_the_nearest(tmp_path, capsys):
+    (tmp_path / "aios.toml").write_text("[server]\nprot = 1\n")
+    assert _run(["serve"]) == 7
+    assert "'port'" in capsys.readouterr().err
+
+
+def test_a_model_that_is_not_installed_says_how_to_get_it(tmp_path, capsys):
+    (tmp_path / "aios.toml").write_text('[[cores]]\nname = "a"\nmodel = "smollm2-135m-instruct"\n')
+    assert _run(["serve", "--port", "0"]) == 6
+    assert "aios pull smollm2-135m-instruct" in capsys.readouterr().err
+
+
+def test_json_is_for_programs(capsys):
+    assert _run(["models", "--json"]) == 0
+    names = {row["name"] for row in json.loads(capsys.readouterr().out)}
+    assert "smollm2-135m-instruct" in names
+
+
+def test_errors_inside_a_task_group_are_told_like_any_other(monkeypatch, capsys):
+    def fail(*args, **kwargs):
+        raise ExceptionGroup("tasks", [ExceptionGroup("more", [CoreRefused("It says no.", "Ask nicely.")])])
+
+    monkeypatch.setattr(cli, "main", fail)
+    assert _run(["ps"]) == 1
+    assert capsys.readouterr().err == "aios: It says no. Ask nicely.\n"
