@@ -3,7 +3,16 @@ import json
 import httpx
 import pytest
 
-from aios.errors import AiosError, ContextOverflow, CoreProtocolError, CoreUnavailable, LimitExceeded
+from aios.errors import (
+    AiosError,
+    BadRequest,
+    ConfigError,
+    Conflict,
+    ContextOverflow,
+    CoreProtocolError,
+    CoreUnavailable,
+    LimitExceeded,
+)
 from aios.sdk.client import AsyncClient, Client
 from aios.syscalls import Completion, Message, ProcessInfo, ToolSpec
 
@@ -125,6 +134,54 @@ async def test_streams_give_a_delta_a_chunk_and_notice_a_cut():
         assert endpoint.body()["stream_options"] == {"include_usage": True}
         with pytest.raises(CoreProtocolError):
             [d async for d in await c.chat([], stream=True)]
+
+
+def stream_of(*events: dict) -> httpx.Response:
+    text = "".join(f"data: {json.dumps(event)}\n\n" for event in events)
+    return httpx.Response(200, text=text + "data: [DONE]\n\n")
+
+
+def test_a_stream_put_together_is_the_answer_in_one_piece():
+    def piece(**delta) -> dict:
+        return {"choices": [{"index": 0, "delta": delta}]}
+
+    call = {"index": 0, "id": "c1", "function": {"name": "f", "arguments": ""}}
+    rest = [{"index": 0, "function": {"arguments": part}} for part in ('{"a"', ": 1}")]
+    last = {**ANSWER, "choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]}
+    events = [piece(tool_calls=[call]), *(piece(tool_calls=[part]) for part in rest), last]
+    with client(Endpoint(stream_of(*events))).chat([], stream=True) as answer:
+        with pytest.raises(Conflict):
+            _ = answer.completion
+        assert [d.tool_calls[0].arguments for d in answer] == ["", '{"a"', ": 1}"]
+        done = answer.completion
+    assert done.choices[0].tool_calls[0].function.arguments == '{"a": 1}'
+    assert (done.choices[0].finish_reason, done.usage.cached_tokens) == ("tool_calls", 3)
+    assert (done.id, done.timings.queue_s) == ("chatcmpl-1", 0.5)
+
+
+def test_logprobs_of_both_apis_are_read():
+    chat = {"content": [{"token": "a", "logprob": -1.0, "top_logprobs": [{"token": "b", "logprob": -2.0}]}]}
+    text = {"tokens": ["a"], "token_logprobs": [-1.0], "top_logprobs": [{"b": -2.0}]}
+    for told in (chat, text):
+        body = {**ANSWER, "choices": [{"index": 0, "text": "a", "logprobs": told}]}
+        (row,) = client(Endpoint(httpx.Response(200, json=body))).complete("x").choices[0].logprobs
+        assert (row.token, row.logprob, row.top[0].token, row.top[0].logprob) == ("a", -1.0, "b", -2.0)
+
+
+@pytest.mark.parametrize("url", ["http://", "ftp://host", "http://[::1", "http://a:b"])
+def test_an_address_that_is_none_is_told_at_once(url: str):
+    with pytest.raises(ConfigError, match="8420"):
+        Client(url)
+
+
+def test_an_address_may_be_short():
+    assert Client("127.0.0.1:9000/v1/").address.url == "http://127.0.0.1:9000"
+
+
+@pytest.mark.parametrize("name", ["Zoë", "a\nb"])
+def test_a_name_that_fits_into_no_header_is_told_at_once(name: str):
+    with pytest.raises(BadRequest, match="ASCII"):
+        Client("http://k", agent=name)
 
 
 async def test_an_error_inside_a_stream_is_raised():

@@ -1,7 +1,10 @@
 import json
 
+import msgspec
 import pytest
+from tests.words import accepts, grammar_factory
 
+from aios.cores.llama import sources
 from aios.sdk.agents.react import ReAct
 from aios.sdk.tool import tool
 from aios.syscalls import Choice, Completion, Usage
@@ -13,6 +16,27 @@ pytestmark = pytest.mark.anyio
 def double(n: int) -> str:
     """Twice a number."""
     return str(2 * n)
+
+
+class At(msgspec.Struct, forbid_unknown_fields=True):
+    x: int
+    y: int
+
+
+class Part(msgspec.Struct, forbid_unknown_fields=True):
+    colour: str
+
+
+@tool
+def place(at: At) -> str:
+    """Put it there."""
+    return f"{at.x},{at.y}"
+
+
+@tool
+def paint(parts: list[Part]) -> str:
+    """Paint all parts."""
+    return " ".join(part.colour for part in parts)
 
 
 class Model:
@@ -43,6 +67,19 @@ async def test_it_acts_observes_and_finishes():
     assert [t.observation for t in outcome.turns] == ["8", ""]
     assert outcome.usage.prompt_tokens == 6
     assert phases == [("llm", 1), ("tool", 1), ("turn", 1), ("llm", 2), ("turn", 2), ("done", 2)]
+
+
+async def test_arguments_of_several_tools_may_be_structures():
+    form = ReAct(Model(), tools=[place, paint]).form()["json_schema"]["schema"]
+    factory = grammar_factory()
+
+    def fits(action: str, **given) -> bool:
+        return accepts(factory.make(sources.json_schema(form), 200), step(action, **given))
+
+    assert fits("place", at={"x": 1, "y": 2})
+    assert not fits("place", at={"colour": "red"})
+    assert fits("paint", parts=[{"colour": "red"}])
+    assert not fits("paint", parts=[{"x": 1}])
 
 
 async def test_each_prompt_extends_the_one_before():

@@ -16,9 +16,10 @@ import msgspec
 from aios.bench.report import percentile
 from aios.bench.workloads import Clerk, Shop, Task
 from aios.errors import CoreUnavailable
-from aios.sdk import wire
+from aios.sdk import requests
 from aios.sdk.agent import Phase, Turn
-from aios.sdk.wire import MessageLike
+from aios.sdk.answers import completion, raise_for
+from aios.sdk.requests import MessageLike
 from aios.syscalls import Completion
 
 Waiting = Literal["retry", "engine", "kernel"]
@@ -112,7 +113,7 @@ class Caller:
         self._draw = random.Random(row.name)
 
     async def chat(self, messages: Sequence[MessageLike], **options: Any) -> Completion:
-        request = wire.chat(messages, {**options, **self._mode.extra}, stream=False)
+        request = requests.chat(messages, {**options, **self._mode.extra})
         began = time.monotonic()
         attempt = 0
         while self._mode.gate is not None and not self._mode.gate.enter():
@@ -128,8 +129,8 @@ class Caller:
         finally:
             if self._mode.gate is not None:
                 self._mode.gate.leave()
-        wire.raise_for(response.status_code, response.content)
-        done = wire.completion(response.content)
+        raise_for(response.status_code, response.content)
+        done = completion(response.content)
         ended = time.monotonic()
         usage = done.usage
         wait = self._waited(response.content, done, began, accepted, ended)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-import msgspec
 
 from aios.cli import render
 from aios.cli.daemon import connect, json_option, state_option
-from aios.sdk.wire import Request
+from aios.sdk import requests
 
 
 @click.group()
@@ -25,8 +24,7 @@ def keys() -> None:
 def create(agent: str, group: str, as_json: bool, state_dir: Path | None) -> None:
     """Make a key for AGENT. It is shown once: only its hash is kept."""
     with connect(state_dir) as client:
-        body = {"agent": agent, "group": group}
-        told = msgspec.json.decode(client.request(Request("POST", "/aios/v1/keys", body, retriable=False)))
+        told = client.request(requests.create_key(agent, group))
     render.show_json(told) if as_json else click.echo(told["key"])
 
 
@@ -36,11 +34,11 @@ def create(agent: str, group: str, as_json: bool, state_dir: Path | None) -> Non
 def list_keys(as_json: bool, state_dir: Path | None) -> None:
     """List the agents that have keys."""
     with connect(state_dir) as client:
-        told = msgspec.json.decode(client.request(Request("GET", "/aios/v1/keys")))
+        told = client.request(requests.keys())
     if as_json:
         render.show_json(told)
         return
-    for agent in told.get("agents", told.get("keys", ())):
+    for agent in told["keys"]:
         click.echo(f"{agent['name']}  {agent.get('group', 'default')}")
 
 
@@ -50,5 +48,5 @@ def list_keys(as_json: bool, state_dir: Path | None) -> None:
 def revoke(agent: str, state_dir: Path | None) -> None:
     """Forget all keys of AGENT."""
     with connect(state_dir) as client:
-        client.request(Request("DELETE", f"/aios/v1/keys/{agent}"))
+        client.request(requests.revoke_keys(agent))
     click.echo(f"{agent}: revoked")

@@ -8,6 +8,7 @@ from typing import Any
 import click
 import msgspec
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from aios.syscalls import ProcessInfo
@@ -45,8 +46,8 @@ def process_table(processes: Iterable[ProcessInfo]) -> Table:
     shown = list(processes)
     columns: dict[str, Callable[[ProcessInfo], str]] = {
         "PID": lambda p: str(p.pid),
-        "NAME": lambda p: p.name,
-        "GROUP": lambda p: p.group,
+        "NAME": lambda p: escape(p.name),
+        "GROUP": lambda p: escape(p.group),
         "STATE": lambda p: f"[{STYLES.get(p.state, 'default')}]{p.state}[/]",
         "CLASS": lambda p: p.scheduling_class,
         "NI": lambda p: str(p.nice),
@@ -78,7 +79,8 @@ def core_table(cores: Iterable[dict[str, Any]]) -> Table:
         table.add_column(name, justify="right" if name in ("RUNNING", "WAITING") else "left")
     for core in cores:
         table.add_row(
-            core["name"], core.get("kind", ""), ", ".join(core.get("models", ())), core.get("policy", ""),
+            escape(core["name"]), core.get("kind", ""), escape(", ".join(core.get("models", ()))),
+            core.get("policy", ""),
             f"{core.get('running', 0)}/{core.get('capacity', 0)}", str(core.get("waiting", 0)),
         )  # fmt: skip
     return table

@@ -83,6 +83,8 @@ class Journal:
         except BlockingIOError as error:
             mend = "Use that one, or give this one its own folder ([state] dir)."
             raise Conflict(f"Another kernel runs on {self._path.parent}.", mend) from error
+        # Conversations are in it: its owner's alone. SQLite gives its side files the mode of the database.
+        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         self._sql = _statements()
         db = self._connect()
         try:

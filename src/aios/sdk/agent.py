@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, Protocol
 
 from aios.errors import ToolError
+from aios.sdk.requests import MessageLike
 from aios.sdk.tool import Tool
-from aios.sdk.wire import MessageLike
 from aios.syscalls import Completion, Message, Record, Usage
 
 

@@ -3,52 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Generator, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, overload
 
 import anyio
 import httpx
-import msgspec
 
-from aios.errors import AiosError, CoreProtocolError, CoreTimeout
+from aios.errors import AiosError
 from aios.events import AnyEvent
-from aios.sdk import wire
-from aios.sdk.wire import Address, MessageLike, Request
-from aios.syscalls import (
-    Completion,
-    Delta,
-    Embeddings,
-    Exit,
-    Nice,
-    ProcessInfo,
-    ProcessList,
-    Ps,
-    Result,
-    SendSignal,
-    Signal,
-    Spawn,
-    Syscall,
-)
+from aios.sdk import requests
+from aios.sdk.address import Address
+from aios.sdk.answers import decoded
+from aios.sdk.requests import MessageLike, Request
+from aios.sdk.stream import AsyncDeltas, Deltas, EventLines
+from aios.sdk.transport import ENDLESS, RETRIES, TIMEOUT, Tries, checked, failures_told
+from aios.syscalls import Completion, Embeddings, Exit, Nice, ProcessInfo, Result, Spawn, Syscall
 
 T = TypeVar("T")
-
-TIMEOUT = httpx.Timeout(600.0, connect=5.0)
-"""A call may wait long for its turn: that is what the kernel is for."""
-
-RETRIES = 3
-AGAIN = frozenset({429, 502, 503})
-
-
-def _pause(attempt: int, retry_after: str | None) -> float:
-    """Seconds before another try."""
-    if retry_after and retry_after.isdigit():
-        return min(60.0, float(retry_after))
-    return 0.5 * 2.0**attempt
-
-
-def _signal(pid: int, signal: Signal, reason: str) -> SendSignal:
-    return SendSignal(pid=pid, signal=signal, reason=reason)
 
 
 class AsyncClient:
@@ -87,8 +59,6 @@ class AsyncClient:
     async def close(self) -> None:
         await self._http.aclose()
 
-    # -- models ------------------------------------------------------------------------------------
-
     @overload
     async def chat(
         self, messages: Sequence[MessageLike], *, stream: Literal[False] = False, **options: Any
@@ -96,118 +66,94 @@ class AsyncClient:
     @overload
     async def chat(
         self, messages: Sequence[MessageLike], *, stream: Literal[True], **options: Any
-    ) -> AsyncIterator[Delta]: ...
+    ) -> AsyncDeltas: ...
     async def chat(
         self, messages: Sequence[MessageLike], *, stream: bool = False, **options: Any
-    ) -> Completion | AsyncIterator[Delta]:
+    ) -> Completion | AsyncDeltas:
         """Go on with a conversation. `options`: those of the OpenAI API (model, tools, tool_choice,
         response_format, temperature, max_tokens, stop, n, seed, …) and the kernel's (priority, deadline_s,
         idempotency_key). With `stream` an iterator of deltas, else the whole answer."""
-        request = wire.chat(messages, options, stream=stream)
-        return self._deltas(request) if stream else wire.completion(await self._send(request))
+        request = requests.chat(messages, options)
+        return AsyncDeltas(self._lines(request.streamed())) if stream else await self.request(request)
 
     async def complete(self, prompt: str | Sequence[int], **options: Any) -> Completion:
         """Go on with a text. Options as of `chat`."""
-        return wire.completion(await self._send(wire.text(prompt, options, stream=False)))
+        return await self.request(requests.text(prompt, options))
 
     async def embed(self, inputs: Sequence[str], model: str = "") -> Embeddings:
         """One vector a text."""
-        return wire.embeddings(await self._send(wire.embed(inputs, model)))
+        return await self.request(requests.embed(inputs, model))
 
     async def models(self) -> list[str]:
         """Names of the models that are served."""
-        told = msgspec.json.decode(await self._send(Request("GET", "/v1/models")))
-        return [row["id"] for row in told["data"]]
-
-    # -- processes ---------------------------------------------------------------------------------
+        return await self.request(requests.models())
 
     async def syscall(self, call: Syscall) -> Result:
         """Any syscall, as this client's process."""
-        body = msgspec.to_builtins(call)
-        data = await self._send(Request("POST", "/aios/v1/syscalls", body, retriable=isinstance(call, Ps)))
-        return msgspec.json.decode(data, type=Result)
+        return await self.request(requests.syscall(call))
 
     async def processes(self, *, all: bool = False) -> tuple[ProcessInfo, ...]:
         """Live processes; `all`: exited ones too."""
-        query = "?all=true" if all else ""
-        data = await self._send(Request("GET", f"/aios/v1/processes{query}"))
-        return msgspec.json.decode(data, type=ProcessList).processes
+        return await self.request(requests.processes(all=all))
 
     async def spawn(self, name: str, **options: Any) -> ProcessInfo:
         """Make a child process (options: fields of `Spawn`)."""
-        return _info(await self.syscall(Spawn(name=name, **options)))
+        return await self.request(requests.process(Spawn(name=name, **options)))
 
     async def kill(self, pid: int, reason: str = "") -> ProcessInfo:
-        return _info(await self.syscall(_signal(pid, "kill", reason)))
+        """End a process and its children; their calls fail at once."""
+        return await self.request(requests.signal(pid, "kill", reason))
 
     async def pause(self, pid: int, reason: str = "") -> ProcessInfo:
-        return _info(await self.syscall(_signal(pid, "pause", reason)))
+        """Hold the calls of a process; running ones leave their slots and lose nothing."""
+        return await self.request(requests.signal(pid, "pause", reason))
 
     async def resume(self, pid: int) -> ProcessInfo:
-        return _info(await self.syscall(_signal(pid, "resume", "")))
+        """Let a paused process go on."""
+        return await self.request(requests.signal(pid, "resume"))
 
     async def nice(self, pid: int, nice: int) -> ProcessInfo:
-        return _info(await self.syscall(Nice(pid=pid, nice=nice)))
+        """-20 (most favoured) to 19."""
+        return await self.request(requests.process(Nice(pid=pid, nice=nice)))
 
     async def exit(self, status: int = 0) -> ProcessInfo:
         """This client's process is done; its contexts are freed."""
-        return _info(await self.syscall(Exit(status=status)))
+        return await self.request(requests.process(Exit(status=status)))
 
     async def status(self) -> dict[str, Any]:
         """What the kernel says of itself."""
-        return msgspec.json.decode(await self._send(Request("GET", "/aios/v1/status")))
+        return await self.request(requests.status())
 
     async def events(self, pid: int | None = None) -> AsyncGenerator[AnyEvent, None]:
         """The kernel's events from now on; `pid`: of one process."""
-        path = "/aios/v1/events" + (f"?pid={pid}" if pid is not None else "")
-        async for data in self._stream(Request("GET", path), httpx.Timeout(5.0, read=None)):
-            yield msgspec.json.decode(data, type=AnyEvent)
+        async for data in self._lines(requests.events(pid), ENDLESS):
+            yield decoded(data, AnyEvent)
 
-    # -- transport ---------------------------------------------------------------------------------
-
-    async def _send(self, request: Request) -> bytes:
-        attempt = 0
+    async def request(self, request: Request[T]) -> T:
+        """Send any request of the kernel's API. Raises AiosError."""
+        tries = Tries(self._retries, repeatable=request.repeatable)
         while True:
-            again = request.retriable and attempt < self._retries
-            retry_after: str | None = None
             try:
-                response = await self._http.request(request.method, request.path, json=request.body)
-                retry_after = response.headers.get("retry-after")
-                if response.status_code not in AGAIN or not again:
-                    wire.raise_for(response.status_code, response.content, retry_after)
-                    return response.content
-            except httpx.TimeoutException as error:
-                raise CoreTimeout(f"No answer in time ({error!r}).", "Raise the client's timeout.") from error
-            except httpx.TransportError as error:
-                if not again:
-                    raise wire.unreachable(self.address.url, error) from error
-            await anyio.sleep(_pause(attempt, retry_after))
-            attempt += 1
+                with failures_told(self.address.url):
+                    response = await self._http.request(request.method, request.path, json=request.body)
+                return request.read(checked(response))
+            except AiosError as error:
+                await anyio.sleep(tries.pause(error))
 
-    async def _deltas(self, request: Request) -> AsyncGenerator[Delta, None]:
-        stream = wire.Stream()
-        async for data in self._stream(request, TIMEOUT):
-            for delta in stream.feed(data):
-                yield delta
-        if not stream.done:
-            raise CoreProtocolError("The stream ended before the answer did.", "Send the call again.")
-
-    async def _stream(self, request: Request, patience: httpx.Timeout) -> AsyncGenerator[str, None]:
-        events = wire.Events()
-        try:
+    async def _lines(
+        self, request: Request[Any], patience: httpx.Timeout = TIMEOUT
+    ) -> AsyncGenerator[str, None]:
+        events = EventLines()
+        with failures_told(self.address.url):
             async with self._http.stream(
                 request.method, request.path, json=request.body, timeout=patience
             ) as response:
-                if response.status_code >= 400:
-                    body = await response.aread()
-                    wire.raise_for(response.status_code, body, response.headers.get("retry-after"))
+                if response.is_error:
+                    await response.aread()
+                    checked(response)
                 async for line in response.aiter_lines():
                     if (data := events.feed(line)) is not None:
                         yield data
-        except httpx.TimeoutException as error:
-            raise CoreTimeout(f"The stream stalled ({error!r}).", "Raise the client's timeout.") from error
-        except httpx.TransportError as error:
-            raise wire.unreachable(self.address.url, error) from error
 
 
 class Client:
@@ -246,110 +192,73 @@ class Client:
         self, messages: Sequence[MessageLike], *, stream: Literal[False] = False, **options: Any
     ) -> Completion: ...
     @overload
-    def chat(
-        self, messages: Sequence[MessageLike], *, stream: Literal[True], **options: Any
-    ) -> Iterator[Delta]: ...
+    def chat(self, messages: Sequence[MessageLike], *, stream: Literal[True], **options: Any) -> Deltas: ...
     def chat(
         self, messages: Sequence[MessageLike], *, stream: bool = False, **options: Any
-    ) -> Completion | Iterator[Delta]:
-        """Go on with a conversation: see AsyncClient.chat."""
-        request = wire.chat(messages, options, stream=stream)
-        return self._deltas(request) if stream else wire.completion(self._send(request))
+    ) -> Completion | Deltas:
+        request = requests.chat(messages, options)
+        return Deltas(self._lines(request.streamed())) if stream else self.request(request)
 
     def complete(self, prompt: str | Sequence[int], **options: Any) -> Completion:
-        return wire.completion(self._send(wire.text(prompt, options, stream=False)))
+        return self.request(requests.text(prompt, options))
 
     def embed(self, inputs: Sequence[str], model: str = "") -> Embeddings:
-        return wire.embeddings(self._send(wire.embed(inputs, model)))
+        return self.request(requests.embed(inputs, model))
 
     def models(self) -> list[str]:
-        told = msgspec.json.decode(self._send(Request("GET", "/v1/models")))
-        return [row["id"] for row in told["data"]]
+        return self.request(requests.models())
 
     def syscall(self, call: Syscall) -> Result:
-        body = msgspec.to_builtins(call)
-        data = self._send(Request("POST", "/aios/v1/syscalls", body, retriable=isinstance(call, Ps)))
-        return msgspec.json.decode(data, type=Result)
+        return self.request(requests.syscall(call))
 
     def processes(self, *, all: bool = False) -> tuple[ProcessInfo, ...]:
-        query = "?all=true" if all else ""
-        data = self._send(Request("GET", f"/aios/v1/processes{query}"))
-        return msgspec.json.decode(data, type=ProcessList).processes
+        return self.request(requests.processes(all=all))
 
     def spawn(self, name: str, **options: Any) -> ProcessInfo:
-        return _info(self.syscall(Spawn(name=name, **options)))
+        return self.request(requests.process(Spawn(name=name, **options)))
 
     def kill(self, pid: int, reason: str = "") -> ProcessInfo:
-        return _info(self.syscall(_signal(pid, "kill", reason)))
+        return self.request(requests.signal(pid, "kill", reason))
 
     def pause(self, pid: int, reason: str = "") -> ProcessInfo:
-        return _info(self.syscall(_signal(pid, "pause", reason)))
+        return self.request(requests.signal(pid, "pause", reason))
 
     def resume(self, pid: int) -> ProcessInfo:
-        return _info(self.syscall(_signal(pid, "resume", "")))
+        return self.request(requests.signal(pid, "resume"))
 
     def nice(self, pid: int, nice: int) -> ProcessInfo:
-        return _info(self.syscall(Nice(pid=pid, nice=nice)))
+        return self.request(requests.process(Nice(pid=pid, nice=nice)))
 
     def exit(self, status: int = 0) -> ProcessInfo:
-        return _info(self.syscall(Exit(status=status)))
+        return self.request(requests.process(Exit(status=status)))
 
     def status(self) -> dict[str, Any]:
-        return msgspec.json.decode(self._send(Request("GET", "/aios/v1/status")))
+        return self.request(requests.status())
 
     def events(self, pid: int | None = None) -> Generator[AnyEvent]:
-        path = "/aios/v1/events" + (f"?pid={pid}" if pid is not None else "")
-        for data in self._stream(Request("GET", path), httpx.Timeout(5.0, read=None)):
-            yield msgspec.json.decode(data, type=AnyEvent)
+        for data in self._lines(requests.events(pid), ENDLESS):
+            yield decoded(data, AnyEvent)
 
-    def request(self, request: Request) -> bytes:
+    def request(self, request: Request[T]) -> T:
         """Send any request of the kernel's API. Raises AiosError."""
-        return self._send(request)
-
-    def _send(self, request: Request) -> bytes:
-        attempt = 0
+        tries = Tries(self._retries, repeatable=request.repeatable)
         while True:
-            again = request.retriable and attempt < self._retries
-            retry_after: str | None = None
             try:
-                response = self._http.request(request.method, request.path, json=request.body)
-                retry_after = response.headers.get("retry-after")
-                if response.status_code not in AGAIN or not again:
-                    wire.raise_for(response.status_code, response.content, retry_after)
-                    return response.content
-            except httpx.TimeoutException as error:
-                raise CoreTimeout(f"No answer in time ({error!r}).", "Raise the client's timeout.") from error
-            except httpx.TransportError as error:
-                if not again:
-                    raise wire.unreachable(self.address.url, error) from error
-            time.sleep(_pause(attempt, retry_after))
-            attempt += 1
+                with failures_told(self.address.url):
+                    response = self._http.request(request.method, request.path, json=request.body)
+                return request.read(checked(response))
+            except AiosError as error:
+                time.sleep(tries.pause(error))
 
-    def _deltas(self, request: Request) -> Generator[Delta]:
-        stream = wire.Stream()
-        for data in self._stream(request, TIMEOUT):
-            yield from stream.feed(data)
-        if not stream.done:
-            raise CoreProtocolError("The stream ended before the answer did.", "Send the call again.")
-
-    def _stream(self, request: Request, patience: httpx.Timeout) -> Generator[str]:
-        events = wire.Events()
-        try:
-            with self._http.stream(
-                request.method, request.path, json=request.body, timeout=patience
-            ) as response:
-                if response.status_code >= 400:
-                    wire.raise_for(response.status_code, response.read(), response.headers.get("retry-after"))
-                for line in response.iter_lines():
-                    if (data := events.feed(line)) is not None:
-                        yield data
-        except httpx.TimeoutException as error:
-            raise CoreTimeout(f"The stream stalled ({error!r}).", "Raise the client's timeout.") from error
-        except httpx.TransportError as error:
-            raise wire.unreachable(self.address.url, error) from error
-
-
-def _info(result: Result) -> ProcessInfo:
-    if not isinstance(result, ProcessInfo):
-        raise AiosError("The kernel answered another question.", "Are client and kernel of one version?")
-    return result
+    def _lines(self, request: Request[Any], patience: httpx.Timeout = TIMEOUT) -> Generator[str]:
+        events = EventLines()
+        with (
+            failures_told(self.address.url),
+            self._http.stream(request.method, request.path, json=request.body, timeout=patience) as response,
+        ):
+            if response.is_error:
+                response.read()
+                checked(response)
+            for line in response.iter_lines():
+                if (data := events.feed(line)) is not None:
+                    yield data

@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import ipaddress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers
@@ -135,7 +136,7 @@ class Guard:
 
     def _refusal(self, headers: Headers) -> Forbidden | None:
         host = _without_port(headers.get("host", "")).lower()
-        if not (host in self._hosts or self._is_fit_address(host)):
+        if not (host in self._hosts or is_loopback(host) or self._is_fit_address(host)):
             mend = "Add it to allowed_hosts of [server]."
             return Forbidden(f"Host {host!r} is not a name of this server.", mend)
         origin = headers.get("origin")
@@ -145,13 +146,14 @@ class Guard:
         return None
 
     def _is_fit_address(self, host: str) -> bool:
-        """Loopback addresses; any address when listening off loopback, for only names can be rebound."""
+        """Any address when listening off loopback, for only names can be rebound."""
         try:
-            return ipaddress.ip_address(host).is_loopback or not self._loopback
+            return bool(ipaddress.ip_address(host)) and not self._loopback
         except ValueError:
             return False
 
 
+@lru_cache(maxsize=1024)
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach `host`."""
     if host == "localhost":

@@ -147,7 +147,7 @@ class Native:
         """Follow the kernel's events as server-sent events, from now until the kernel drains. Admin."""
         self._gate.admin(request)
         asked = request.query_params.get("pid")
-        pid = None if asked is None else body.integer(asked, "pid")
+        pid = None if asked is None else self._kernel.processes.info(body.integer(asked, "pid")).pid
         return sse.EventStream(self._event_frames(pid), heartbeat=b": alive\n\n", all_along=True)
 
     async def status(self, request: Request) -> Response:

@@ -139,6 +139,8 @@ async def test_attendance_leaves_foreign_cancellations_alone() -> None:
 
 async def test_events_are_followed_and_filtered(stand: Any, client: httpx.AsyncClient) -> None:
     publish = stand.kernel.bus.publish
+    stand.kernel.processes.add("first", "default")
+    stand.kernel.processes.add("second", "default")
     async with (
         client.stream("GET", "/aios/v1/events") as every,
         client.stream("GET", "/aios/v1/events?pid=2") as second,
@@ -157,6 +159,10 @@ async def test_events_are_followed_and_filtered(stand: Any, client: httpx.AsyncC
 
         stand.kernel.drain()
         assert "draining" in [line async for line in filtered][2]  # and there the stream ends
+
+
+async def test_events_of_a_process_that_is_not_are_none(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/aios/v1/events?pid=77")).status_code == 404
 
 
 async def test_a_huge_body_is_answered_while_it_is_sent(make_stand: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -12,6 +12,7 @@ from aios.sdk.tool import Tool
 from aios.syscalls import Completion, Message, Usage
 
 FINISH = "finish"
+ROOT = "#/$defs/"
 
 INSTRUCTIONS = """{system}
 
@@ -81,7 +82,9 @@ class ReAct(Agent):
             "additionalProperties": False,
         }
         kinds = {**{name: tool.parameters for name, tool in self.tools.items()}, FINISH: answer}
-        schema = {"anyOf": [self._step(name, schema) for name, schema in kinds.items()]}
+        shared: dict[str, Any] = {}
+        steps = [self._step(name, _lifted(schema, f"{name}.", shared)) for name, schema in kinds.items()]
+        schema = {"anyOf": steps, **({"$defs": shared} if shared else {})}
         return {"type": "json_schema", "json_schema": {"name": "step", "schema": schema}}
 
     def _step(self, name: str, schema: dict[str, Any]) -> dict[str, Any]:
@@ -111,6 +114,22 @@ class ReAct(Agent):
         self.watch("tool", turn)
         observation = await self.use(step.action, given)
         return msgspec.structs.replace(turn, observation=observation)
+
+
+def _lifted(schema: Any, prefix: str, shared: dict[str, Any]) -> Any:
+    """`schema` as a part of a larger one: its definitions move to `shared` under `prefix`, for a reference
+    counts from the root of the whole."""
+    if isinstance(schema, list):
+        return [_lifted(item, prefix, shared) for item in cast("list[Any]", schema)]
+    if not isinstance(schema, dict):
+        return schema
+    here = dict(cast("dict[str, Any]", schema))
+    for name, definition in here.pop("$defs", {}).items():
+        shared[prefix + name] = _lifted(definition, prefix, shared)
+    return {
+        key: f"{ROOT}{prefix}{value.removeprefix(ROOT)}" if key == "$ref" else _lifted(value, prefix, shared)
+        for key, value in here.items()
+    }
 
 
 def _line(tool: Tool) -> str:

@@ -1,0 +1,184 @@
+"""The command line against a daemon of its own, as a user has it: `aios serve` in another process."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aios.cli.main import _run
+from aios.sdk.client import Client
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+CONFIG = """
+[[cores]]
+name = "main"
+kind = "scripted"
+models = ["parrot"]
+tokens_per_s = 200
+"""
+
+
+class Daemon:
+    """`aios serve` with a scripted core, and its command line in this process."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "aios.toml").write_text(CONFIG)
+        command = [sys.executable, "-m", "aios.cli.main", "serve", "--port", "0"]
+        self.process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        self.said = self.process.stdout.readline()
+
+    @property
+    def url(self) -> str:
+        return json.loads((self.folder / "state" / "aios" / "daemon.json").read_text())["url"]
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(10)
+
+
+@pytest.fixture
+def daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Daemon]:
+    for name in [name for name in os.environ if name.startswith("AIOS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.chdir(tmp_path)
+    running = Daemon(tmp_path)
+    try:
+        yield running
+    finally:
+        running.process.kill()
+        running.process.wait()
+        assert running.process.stdout is not None
+        running.process.stdout.close()
+
+
+@pytest.fixture
+def aios(daemon: Daemon, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Run a command that must succeed; what it printed."""
+
+    def command(*arguments: str) -> str:
+        assert _run(list(arguments)) == 0, capsys.readouterr().err
+        return capsys.readouterr().out
+
+    return command
+
+
+def ask(text: str) -> list[dict[str, Any]]:
+    return [{"role": "user", "content": text}]
+
+
+def test_processes_are_listed_and_steered(daemon: Daemon, aios: Callable[..., str]) -> None:
+    assert daemon.url in daemon.said
+    assert "parrot" in daemon.said
+    pid = json.loads(aios("spawn", "[bold]clerk", "--class", "batch", "--json"))["pid"]
+    assert "[bold]clerk" in aios("ps")
+    assert "paused" in aios("pause", str(pid))
+    assert {p["pid"]: p["state"] for p in json.loads(aios("ps", "--json"))}[pid] == "paused"
+    aios("resume", str(pid))
+    assert json.loads(aios("nice", str(pid), "-5", "--json"))["nice"] == -5
+    assert "killed" in aios("kill", str(pid))
+    assert "[bold]clerk" not in aios("ps")
+    assert "[bold]clerk" in aios("ps", "--all")
+    assert "main" in aios("status")
+    assert "main" in aios("top", "--once")
+    assert (daemon.folder / "state" / "aios" / "daemon.json").stat().st_mode & 0o777 == 0o600
+    assert (daemon.folder / "state" / "aios" / "journal.db").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_held_call_goes_on_after_resume(daemon: Daemon, aios: Callable[..., str]) -> None:
+    with Client(daemon.url, agent="talker") as client:
+        stream = client.chat(ask("a b c d e f g h i j k l m n o p q r s t"), stream=True)
+        assert next(stream).content == "a"
+        pid = next(p.pid for p in client.processes() if p.name == "talker")
+        aios("pause", str(pid))
+        resumed = threading.Timer(0.3, client.resume, [pid])
+        resumed.start()
+        rest = "".join(delta.content for delta in stream)
+        resumed.join()
+        assert rest == " b c d e f g h i j k l m n o p q r s t"
+        assert stream.completion.timings.interrupts >= 1
+
+
+def test_strace_shows_calls_as_they_happen(daemon: Daemon, aios: Callable[..., str]) -> None:
+    command = [sys.executable, "-m", "aios.cli.main", "strace"]
+    with Client(daemon.url, agent="seen") as client:
+        client.chat(ask("first"))
+        pid = next(p.pid for p in client.processes() if p.name == "seen")
+        tracer = subprocess.Popen([*command, str(pid)], cwd=daemon.folder, stdout=subprocess.PIPE, text=True)
+        assert tracer.stdout is not None
+        lines: list[str] = []
+        reader = threading.Thread(target=lambda: lines.extend(tracer.stdout or ()))
+        reader.start()
+        deadline = time.monotonic() + 10
+        wanted = ("slot 0 of main", "llm.generate = ok")
+        while not all(any(text in line for line in lines) for text in wanted):  # until it follows
+            assert time.monotonic() < deadline, lines
+            client.chat(ask("second call"))
+            time.sleep(0.05)
+        assert daemon.stop() == 0
+        reader.join(10)
+        assert tracer.wait(10) == 0  # the kernel is gone: nothing more can come
+        tracer.stdout.close()
+
+
+def test_a_process_that_is_not_there_is_told(daemon: Daemon, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in (["strace", "77"], ["kill", "77"], ["pause", "77"]):
+        assert _run(command) == 4
+        assert "no process 77" in capsys.readouterr().err
+
+
+def test_keys_are_made_used_and_revoked(daemon: Daemon, aios: Callable[..., str]) -> None:
+    key = aios("keys", "create", "bob.the-builder", "--group", "builders").strip()
+    assert "bob.the-builder  builders" in aios("keys", "list")
+    with Client(daemon.url, api_key=key) as client:
+        client.chat(ask("hello"))
+    assert "bob.the-builder" in aios("ps")
+    aios("keys", "revoke", "bob.the-builder")
+    assert "bob" not in aios("keys", "list")
+
+
+def test_run_on_the_daemon_and_on_a_kernel_of_its_own(
+    daemon: Daemon, aios: Callable[..., str], tmp_path: Path
+) -> None:
+    agent = tmp_path / "asker.py"
+    agent.write_text(
+        "async def main(client, task):\n"
+        "    done = await client.chat([{'role': 'user', 'content': task}])\n"
+        "    return done.choices[0].content\n"
+    )
+    assert aios("run", str(agent), "say this") == "say this\n"
+    assert "asker" in aios("ps")
+    assert aios("run", str(agent), "and this", "--config", "aios.toml") == "and this\n"
+    assert daemon.stop() == 0
+    assert not (daemon.folder / "state" / "aios" / "daemon.json").exists()
+    assert aios("run", str(agent), "and now this") == "and now this\n"
+
+
+@pytest.mark.parametrize(
+    ("example", "says"),
+    [
+        (["hello.py"], "France"),
+        (["stream.py"], "Count from one to ten."),
+        (["aios", "run", "react_tools.py", "how much?"], "Answer:"),
+        (["aios", "run", "sixteen_agents.py"], "all in"),
+    ],
+)
+def test_examples_run(daemon: Daemon, example: list[str], says: str) -> None:
+    at = [str(EXAMPLES / word) if word.endswith(".py") else word for word in example]
+    command = [sys.executable, "-m", "aios.cli.main", *at[1:]] if at[0] == "aios" else [sys.executable, *at]
+    done = subprocess.run(command, cwd=daemon.folder, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 0, done.stderr
+    assert says in done.stdout
