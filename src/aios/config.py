@@ -49,7 +49,7 @@ class StateSettings(Section, frozen=True):
 
 class SchedulerSettings(Section, frozen=True):
     policy: str = "rr"
-    """Scheduling policy: a name registered under `aios.policies` (`fifo`, `rr`)."""
+    """Scheduling policy: a name registered under `aios.policies` (`aios scheduler show` lists them)."""
     quantum_tokens: int = 64
     """Generated tokens after which a running call may be preempted for a waiting one."""
     max_queue: int = 10_000
@@ -106,7 +106,8 @@ class CoreSettings(Section, frozen=True):
     window: int = 64
     """openai: most requests in flight; the kernel keeps the rest, where it can order them."""
     timeout_s: float = 600.0
-    """openai: longest silence of the endpoint, seconds."""
+    """openai: longest silence of the endpoint, seconds; an answer that is not streamed must be whole by
+    then."""
     retries: int = 4
     """openai: tries after the first for 429, 5xx and broken connections."""
     # scripted

@@ -102,6 +102,13 @@ class CoreChanged(Event, frozen=True, tag="core.changed"):
     reason: str = ""
 
 
+class PolicyChanged(Event, frozen=True, tag="sched.policy"):
+    """The calls of `core` are ordered by another policy from now on."""
+
+    core: str
+    policy: str
+
+
 class KernelChanged(Event, frozen=True, tag="kernel.changed"):
     state: Literal["starting", "ready", "draining", "closed"]
 
@@ -130,6 +137,7 @@ AnyEvent = (
     | ContextMoved
     | ProcessChanged
     | CoreChanged
+    | PolicyChanged
     | KernelChanged
     | JournalChanged
     | Lost

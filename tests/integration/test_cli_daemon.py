@@ -98,6 +98,15 @@ def test_processes_are_listed_and_steered(daemon: Daemon, aios: Callable[..., st
     assert (daemon.folder / "state" / "aios" / "journal.db").stat().st_mode & 0o777 == 0o600
 
 
+def test_the_policy_is_shown_and_changed(aios: Callable[..., str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert "composed" in aios("scheduler", "show")
+    assert json.loads(aios("scheduler", "set", "fair", "--json"))[0]["policy"] == "fair"
+    assert "composed" in aios("scheduler", "set", "composed", "--core", "main")
+    assert _run(["scheduler", "set", "nosuch"]) == 7
+    assert _run(["scheduler", "set", "fifo", "--core", "other"]) == 4
+    assert "main" in capsys.readouterr().err
+
+
 def test_a_held_call_goes_on_after_resume(daemon: Daemon, aios: Callable[..., str]) -> None:
     with Client(daemon.url, agent="talker") as client:
         stream = client.chat(ask("a b c d e f g h i j k l m n o p q r s t"), stream=True)

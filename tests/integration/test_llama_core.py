@@ -15,7 +15,8 @@ from aios.cores.llama.core import LlamaCore
 from aios.errors import BadRequest, ContextOverflow, EngineCrashed, InvalidSchema, ModelCorrupt
 from aios.events import CoreChanged, Dispatched, EventBus, Interrupted
 from aios.scheduler.rr import RoundRobin
-from aios.scheduler.scheduler import Scheduler, Ticket
+from aios.scheduler.scheduler import Scheduler
+from aios.scheduler.ticket import Ticket
 from aios.syscalls import (
     Delta,
     Embed,

@@ -2,7 +2,7 @@
 
 from aios.cores.core import Ended
 from aios.kernel.completion import Answer, replay, timings
-from aios.scheduler.scheduler import Ticket
+from aios.scheduler.ticket import Ticket
 from aios.syscalls import Completion, Delta, Timings, TokenLogprob, ToolCallDelta, Usage
 
 

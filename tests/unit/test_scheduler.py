@@ -10,8 +10,10 @@ from aios.cores.core import Capabilities, Ended, Seat, Sequence, Yielded
 from aios.errors import CoreError, DeadlineExceeded
 from aios.events import Dispatched, EventBus, Interrupted, Queued
 from aios.scheduler.fifo import Fifo
+from aios.scheduler.priority import Priority
 from aios.scheduler.rr import RoundRobin
-from aios.scheduler.scheduler import Scheduler, Ticket
+from aios.scheduler.scheduler import Scheduler
+from aios.scheduler.ticket import Ticket
 from aios.syscalls import Delta, Generate
 
 pytestmark = pytest.mark.anyio
@@ -199,3 +201,68 @@ async def test_waits_and_interrupts_are_written_on_the_ticket_and_published():
     assert [type(e).__name__ for e in seen if e.call == 2][:2] == [Queued.__name__, Dispatched.__name__]
     assert sum(isinstance(e, Interrupted) and e.why == "quantum" for e in seen) >= 1
     assert [e.seq for e in seen] == sorted(e.seq for e in seen)
+
+
+async def test_the_policy_changes_while_calls_wait_and_none_is_lost():
+    async with bench(1, Fifo()) as b:
+        first = b.call(1)
+        await b.core.tick(1)
+        low = b.call(2, pid=2, scheduling_class="idle")
+        held = b.call(3, pid=3)
+        high = b.call(4, pid=4, scheduling_class="interactive")
+        await b.core.tick(0)
+        await asyncio.sleep(0)
+        b.scheduler.pause(3)
+        b.scheduler.set_policy(Priority())
+        await b.core.tick(9)
+        assert b.core.order == [1, 4, 2]
+        b.scheduler.set_policy(Fifo())
+        b.scheduler.resume(3)
+        await b.core.tick(4)
+    assert [c.result() for c in (first, low, held, high)] == [3] * 4
+
+
+async def test_a_program_is_over_when_its_last_process_is_gone():
+    retired: list[str] = []
+
+    class Noting(Fifo):
+        def retire(self, program: str) -> None:
+            retired.append(program)
+
+    async with bench(2, Noting()) as b:
+        b.call(1, pid=1, program="p1")
+        b.call(2, pid=2, program="p1")
+        await b.core.tick(4)
+        b.scheduler.drop(1)
+        assert retired == []
+        b.scheduler.drop(2)
+        b.scheduler.drop(2)
+    assert retired == ["p1"]
+
+
+async def test_prefill_and_decoding_are_charged_and_an_items_end_is_told():
+    told: list[tuple[str, int]] = []
+
+    class Noting(RoundRobin):
+        def charge(self, item, tokens: int, now: float) -> None:
+            told.append(("charge", tokens))
+
+        def left(self, item, now: float, *, ended: bool) -> None:
+            told.append(("left", ended))
+
+    async with bench(1, Noting(quantum=2), quantum=2, length=3) as b:
+        run = b.core.run
+
+        async def with_prefill(sequence, seat):
+            sequence.prefilled += 10
+            async for step in run(sequence, seat):
+                yield step
+
+        b.core.run = with_prefill
+        b.call(1)
+        b.call(2)
+        await b.core.tick(3)
+        assert told == [("charge", 11), ("charge", 1), ("left", False)]
+        await b.core.tick(6)
+    assert sum(tokens for what, tokens in told if what == "charge") == 2 * 3 + 4 * 10
+    assert [ended for what, ended in told if what == "left"] == [False, False, True, True]

@@ -39,7 +39,7 @@ from aios.models.store import ModelStore
 MODES = ("direct-retry", "direct-retry-cached", "engine-queue", "aios-fifo", "aios-rr")
 CONTEXT = 1024
 GAP_S = 1.0
-BACKOFF = Backoff(base=0.5, cap=2.0)
+BACKOFF = Backoff(base=0.25, cap=2.0)
 """The best of the sweep in benchmarks/results/demo/sweep; `--full` sweeps again and takes its own best."""
 SWEEP = tuple(Backoff(base, cap) for base in (0.25, 0.5, 1.0) for cap in (2.0, 8.0))
 

@@ -25,6 +25,7 @@ COMMANDS = {
     "nice": ("aios.cli.processes:nice", "Change how favoured a process is."),
     "strace": ("aios.cli.strace:strace", "Follow a process's syscalls, live."),
     "status": ("aios.cli.processes:status", "Show the kernel and its cores."),
+    "scheduler": ("aios.cli.scheduler:scheduler", "Show and change the scheduling policy."),
     "models": ("aios.cli.models:models", "List the model catalogue."),
     "pull": ("aios.cli.models:pull", "Fetch a model."),
     "keys": ("aios.cli.keys:keys", "Create, list and revoke agents' keys."),

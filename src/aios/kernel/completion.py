@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from aios.cores.core import Ended
-from aios.scheduler.scheduler import Ticket
+from aios.scheduler.ticket import Ticket
 from aios.syscalls import (
     Choice,
     Completion,

@@ -32,7 +32,7 @@ from aios.kernel.pcb import Process
 from aios.kernel.pool import Member, Pool
 from aios.kernel.process import ProcessTable
 from aios.kernel.records import Entry, encode
-from aios.scheduler.scheduler import Ticket
+from aios.scheduler.ticket import Ticket, kind_of
 from aios.syscalls import (
     Completion,
     Embed,
@@ -240,8 +240,8 @@ class Dispatcher:
         id = next(self._ids) if past is None else past.entry.id
         active = Active(id, kind(call), now, self._tasks)
         ticket = Ticket(
-            pid=process.pid, call_id=id, program=process.program, group=process.group,
-            scheduling_class=process.scheduling_class, nice=process.nice, arrival=now,
+            pid=process.pid, call_id=id, program=process.program, kind=kind_of(process.name),
+            group=process.group, scheduling_class=process.scheduling_class, nice=process.nice, arrival=now,
         )  # fmt: skip
         if isinstance(call, Generate):
             ticket.priority = call.priority

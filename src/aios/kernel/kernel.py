@@ -84,6 +84,13 @@ class Kernel:
         Raises AiosError; what is wrong with the call is raised before the first Delta."""
         return self._need().stream(pid, call)
 
+    def set_policy(self, policy: str, core: str = "") -> None:
+        """Order the calls of a core ("": of all) by another policy, from now on; whoever waits goes on waiting.
+
+        Raises ConfigError (no such policy), NotFound (no such core)."""
+        for scheduler in self._pool.schedulers(core):
+            scheduler.set_policy(self._policy(policy))
+
     # -- what it is --------------------------------------------------------------------------------
 
     @property
@@ -176,10 +183,14 @@ class Kernel:
 
     async def _start_core(self, core: Core, kind: str, stack: AsyncExitStack, tasks: asyncio.TaskGroup) -> None:
         settings = self.settings.scheduler
-        quantum = settings.quantum_tokens
-        policy: SchedulingPolicy = plugins.load(plugins.POLICIES, settings.policy)(quantum=quantum)
-        scheduler = Scheduler(core, policy, self.bus, quantum=quantum, max_queue=settings.max_queue)
+        scheduler = Scheduler(
+            core, self._policy(settings.policy), self.bus,
+            quantum=settings.quantum_tokens, max_queue=settings.max_queue,
+        )  # fmt: skip
         await stack.enter_async_context(self._pool.serving(Member(core, kind, scheduler), tasks))
+
+    def _policy(self, name: str) -> SchedulingPolicy:
+        return plugins.load(plugins.POLICIES, name)(quantum=self.settings.scheduler.quantum_tokens)
 
     @asynccontextmanager
     async def _task_group(self) -> AsyncGenerator[asyncio.TaskGroup]:

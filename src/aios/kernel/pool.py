@@ -12,7 +12,7 @@ from typing import Literal
 
 from aios.context.residency import Place
 from aios.cores.core import Core
-from aios.errors import UnknownModel
+from aios.errors import NotFound, UnknownModel
 from aios.events import CoreChanged, EventBus
 from aios.kernel.status import CoreStatus, ModelInfo
 from aios.scheduler.scheduler import Scheduler
@@ -65,6 +65,14 @@ class Pool:
             mend = f"The nearest is {near[0]!r}; known: {', '.join(known)}." if near else "No core is up."
             raise UnknownModel(f"No core serves a model {model!r}.", mend, param="model")
         return member
+
+    def schedulers(self, core: str = "") -> tuple[Scheduler, ...]:
+        """Of the core of that name; "": of all. Raises NotFound."""
+        found = tuple([m.scheduler for m in self._members if core in ("", m.core.name)])
+        if not found:
+            known = ", ".join(member.core.name for member in self._members)
+            raise NotFound(f"There is no core {core!r}.", f"Cores: {known}.", param="core")
+        return found
 
     # -- all cores at once -------------------------------------------------------------------------
 

@@ -21,7 +21,9 @@ class Item:
     `arrival`: when its call came. `queued`: when it last became ready. `attained`: tokens computed for it so
     far (uncached prefill + decoded). `quantum_used`: tokens generated since it last got a slot.
     `context_tokens`: prompt and generated; `resident_tokens`: how many of them have their KV in a slot or in
-    RAM. `deadline`: clock time, or None."""
+    RAM. `deadline`: clock time, or None. `weight`: of its group, for fair shares. `kind`: what programs like
+    its own are called. `expected_tokens`: how many will be generated in all, as predicted (0: unknown);
+    `generated`: how many were."""
 
     id: int
     pid: int
@@ -37,6 +39,31 @@ class Item:
     quantum_used: int = 0
     resident_tokens: int = 0
     deadline: float | None = None
+    weight: float = 1.0
+    kind: str = ""
+    expected_tokens: float = 0.0
+    generated: int = 0
+
+    @property
+    def uncached(self) -> int:
+        """Tokens of its context that must be computed before it can go on."""
+        return max(0, self.context_tokens - self.resident_tokens)
+
+    @property
+    def remaining(self) -> float:
+        """Tokens of work that are left, as far as one can know. One that outlived its prediction is expected to
+        go on for as long again as it was wrong."""
+        ahead = self.expected_tokens - self.generated
+        return self.uncached + (ahead if ahead > 0 else max(1.0, -ahead))
+
+
+CLASSES: tuple[SchedulingClass, ...] = ("interactive", "normal", "batch", "idle")
+"""Most urgent first."""
+
+
+def class_rank(item: Item) -> int:
+    """0 is the most urgent."""
+    return CLASSES.index(item.scheduling_class)
 
 
 class SchedulingPolicy(Protocol):
@@ -63,6 +90,15 @@ class SchedulingPolicy(Protocol):
 
     def charge(self, item: Item, tokens: int, now: float) -> None:
         """`item` was given `tokens` tokens of work (uncached prefill or decoding)."""
+        ...
+
+    def left(self, item: Item, now: float, *, ended: bool) -> None:
+        """`item` is out of its slot. `ended`: for good (done, failed or cancelled); else it is enqueued
+        again."""
+        ...
+
+    def retire(self, program: str) -> None:
+        """A program is over: nothing of it comes any more."""
         ...
 
     def __len__(self) -> int:

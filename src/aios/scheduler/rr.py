@@ -17,11 +17,6 @@ class RoundRobin(Fifo):
 
     name = "rr"
 
-    def __init__(self, *, quantum: int = 64) -> None:
-        super().__init__()
-        self._quantum = max(1, quantum)
-
     def preempt(self, running: Iterable[Item], now: float) -> list[Item]:
-        due = [item for item in running if item.quantum_used >= self._quantum]
-        due.sort(key=lambda item: (-item.quantum_used, item.id))
-        return due[: len(self)]
+        longest = sorted(self._due(running), key=lambda item: (-item.quantum_used, item.id))
+        return longest[: len(self)]

@@ -11,60 +11,21 @@ import asyncio
 import itertools
 import logging
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass, field
 from typing import Literal
 
 from aios.context.residency import Place, PlainSeating, Residency, Seating
 from aios.cores.core import Core, Ended, Sequence, Step, Yielded
 from aios.errors import AiosError, CoreError, DeadlineExceeded
-from aios.events import Dispatched, EventBus, Finished, FirstToken, Interrupted, Queued
+from aios.events import Dispatched, EventBus, Finished, FirstToken, Interrupted, PolicyChanged, Queued
 from aios.scheduler.policy import Item, SchedulingPolicy
-from aios.syscalls import Delta, SchedulingClass
+from aios.scheduler.predict import LengthPredictor
+from aios.scheduler.ticket import Run, Ticket
+from aios.syscalls import Delta
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class Ticket:
-    """Who asks, and how urgent it is; the scheduler writes down what became of it.
-
-    Times are `time.monotonic()` seconds. `queue_s`: ready without a slot, over all waits; `run_s`: in a slot;
-    `first_token`: when the first token came."""
-
-    pid: int
-    call_id: int
-    program: str = ""
-    group: str = "default"
-    scheduling_class: SchedulingClass = "normal"
-    nice: int = 0
-    priority: int = 0
-    deadline: float | None = None
-    arrival: float = field(default_factory=time.monotonic)
-    queue_s: float = 0.0
-    run_s: float = 0.0
-    interrupts: int = 0
-    first_token: float | None = None
-
-
-@dataclass(slots=True, eq=False)
-class Run:
-    """One submitted sequence: its item in the policy, its task while it is in a slot, its unread steps."""
-
-    sequence: Sequence
-    ticket: Ticket
-    item: Item
-    slot: int = -1
-    task: asyncio.Task[None] | None = None
-    leaving: Literal["quantum", "pause", ""] = ""
-    unread: deque[Step | AiosError] = field(default_factory=deque[Step | AiosError])
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def hand(self, step: Step | AiosError) -> None:
-        self.unread.append(step)
-        self.wake.set()
 
 
 class Scheduler:
@@ -83,6 +44,9 @@ class Scheduler:
         self._paused: set[int] = set()
         self._held: dict[Item, Run] = {}
         self._door: deque[asyncio.Future[None]] = deque()
+        self._lengths = LengthPredictor()
+        self._program: dict[int, str] = {}
+        self._members: Counter[str] = Counter()
         self._ids = itertools.count(1)
 
     @property
@@ -146,12 +110,21 @@ class Scheduler:
             id=next(self._ids), pid=ticket.pid, program=ticket.program, group=ticket.group,
             scheduling_class=ticket.scheduling_class, nice=ticket.nice, priority=ticket.priority,
             arrival=ticket.arrival, queued=now, context_tokens=len(sequence.tokens), deadline=ticket.deadline,
+            weight=ticket.weight, kind=ticket.kind, expected_tokens=self._expected(sequence, ticket),
         )  # fmt: skip
+        if ticket.pid not in self._program:
+            self._program[ticket.pid] = ticket.program
+            self._members[ticket.program] += 1
         run = Run(sequence, ticket, item)
         self._runs[item] = run
         self._make_ready(run)
         self._dispatch()
         return run
+
+    def _expected(self, sequence: Sequence, ticket: Ticket) -> float:
+        most = sequence.call.max_tokens
+        predicted = self._lengths.predict(ticket.pid, ticket.kind)
+        return predicted if most is None else min(predicted, most)
 
     async def _wait(self, run: Run) -> None:
         run.wake.clear()
@@ -191,6 +164,7 @@ class Scheduler:
         run.item.resident_tokens = self._seating.cached(run.sequence)
         run.item.context_tokens = len(run.sequence.tokens) + len(run.sequence.generated)
         if run.item.pid in self._paused:
+            self.policy.withdraw(run.item)
             self._held[run.item] = run
             return
         self.policy.enqueue(run.item, now)
@@ -235,7 +209,6 @@ class Scheduler:
         """One stay in a slot. The supervisor of a core's work: no error of it may take the kernel down."""
         began = time.monotonic()
         last: Step | AiosError | None = None
-        prefilled = run.sequence.prefilled
         try:
             async with aclosing(steps):
                 async for step in steps:
@@ -253,7 +226,7 @@ class Scheduler:
             run.hand(last)
         finally:
             run.ticket.run_s += time.monotonic() - began
-            self.policy.charge(run.item, run.sequence.prefilled - prefilled, time.monotonic())
+            self._charge(run, 0)
             self._vacate(run, last)
 
     def _account(self, run: Run, step: Delta) -> None:
@@ -264,12 +237,20 @@ class Scheduler:
             self._bus.publish(
                 FirstToken(pid=item.pid, call=run.ticket.call_id, core=self.core.name, slot=run.slot)
             )
-        item.attained += step.tokens
         item.quantum_used += step.tokens
-        self.policy.charge(item, step.tokens, now)
+        item.generated += step.tokens
+        self._charge(run, step.tokens)
         if item.quantum_used >= self._quantum and len(self.policy) and not run.leaving:
             for due in self.policy.preempt([item], now):
                 self._interrupt(self._running[due], "quantum")
+
+    def _charge(self, run: Run, decoded: int) -> None:
+        """Tell the policy of work done: `decoded` tokens, and the prefill since it was told last."""
+        tokens = decoded + run.sequence.prefilled - run.prefilled
+        run.prefilled = run.sequence.prefilled
+        if tokens:
+            run.item.attained += tokens
+            self.policy.charge(run.item, tokens, time.monotonic())
 
     def _vacate(self, run: Run, last: Step | AiosError | None) -> None:
         """The run is out of its slot: because it ended, was interrupted, failed or was cancelled."""
@@ -278,15 +259,19 @@ class Scheduler:
         run.task = None
         generated = len(run.sequence.generated)
         who = {"pid": run.item.pid, "call": run.ticket.call_id}
+        stays = isinstance(last, Yielded) and run.item in self._runs
+        self.policy.left(run.item, time.monotonic(), ended=not stays)
         if isinstance(last, Yielded):
             why = "core_lost" if last.why == "core_lost" else run.leaving or "quantum"
             run.ticket.interrupts += 1
             self._bus.publish(
                 Interrupted(**who, core=self.core.name, slot=run.slot, why=why, generated=generated)
             )
-            if run.item in self._runs:
+            if stays:
                 self._make_ready(run)
         else:
+            if isinstance(last, Ended):
+                self._lengths.learn(run.item.pid, run.item.kind, generated)
             reason = "ended" if isinstance(last, Ended) else "failed" if last else "cancelled"
             if isinstance(last, Delta):
                 reason = "cancelled"
@@ -325,6 +310,26 @@ class Scheduler:
         """The process is gone: its contexts are forgotten."""
         self._paused.discard(pid)
         self._seating.drop(pid)
+        if program := self._program.pop(pid, ""):
+            self._members[program] -= 1
+            if self._members[program] == 0:
+                del self._members[program]
+                self.policy.retire(program)
+
+    def set_policy(self, policy: SchedulingPolicy) -> None:
+        """Order by another policy from now on. Whoever waits goes on waiting under it; what the old one knew of
+        past service is forgotten."""
+        now = time.monotonic()
+        waiting = [
+            run for item, run in self._runs.items() if item not in self._running and item not in self._held
+        ]
+        for run in waiting:
+            self.policy.withdraw(run.item)
+        self.policy = policy
+        for run in waiting:
+            policy.enqueue(run.item, now)
+        self._bus.publish(PolicyChanged(core=self.core.name, policy=policy.name))
+        self._dispatch()
 
     def kv_of(self, pid: int) -> tuple[Place, int]:
         """Where the newest context of a process is, and how many tokens long."""

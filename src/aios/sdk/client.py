@@ -124,6 +124,10 @@ class AsyncClient:
         """What the kernel says of itself."""
         return await self.request(requests.status())
 
+    async def set_policy(self, policy: str, core: str = "") -> dict[str, Any]:
+        """Order the calls of a core ("": of all) by another policy; the kernel's status then."""
+        return await self.request(requests.set_policy(policy, core))
+
     async def events(self, pid: int | None = None) -> AsyncGenerator[AnyEvent, None]:
         """The kernel's events from now on; `pid`: of one process."""
         async for data in self._lines(requests.events(pid), ENDLESS):
@@ -234,6 +238,9 @@ class Client:
 
     def status(self) -> dict[str, Any]:
         return self.request(requests.status())
+
+    def set_policy(self, policy: str, core: str = "") -> dict[str, Any]:
+        return self.request(requests.set_policy(policy, core))
 
     def events(self, pid: int | None = None) -> Generator[AnyEvent]:
         for data in self._lines(requests.events(pid), ENDLESS):

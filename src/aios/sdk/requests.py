@@ -94,6 +94,10 @@ def status() -> Request[dict[str, Any]]:
     return Request("GET", "/aios/v1/status", _told)
 
 
+def set_policy(policy: str, core: str) -> Request[dict[str, Any]]:
+    return Request("PUT", "/aios/v1/scheduler", _told, {"policy": policy, "core": core})
+
+
 def create_key(agent: str, group: str) -> Request[dict[str, Any]]:
     return Request("POST", "/aios/v1/keys", _told, {"agent": agent, "group": group}, repeatable=False)
 

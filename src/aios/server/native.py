@@ -46,6 +46,13 @@ class NewKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     group: str = "default"
 
 
+class PolicyBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    policy: str
+    """A name registered under `aios.policies`."""
+    core: str = ""
+    """Whose calls it orders; "": those of all cores."""
+
+
 class CreatedKey(msgspec.Struct, frozen=True):
     agent: str
     group: str
@@ -85,6 +92,7 @@ class Native:
             Endpoint("POST", f"{one}/nice", self.nice, NiceBody, ProcessInfo),
             Endpoint("GET", "/aios/v1/events", self.events, None, AnyEvent, only),
             Endpoint("GET", "/aios/v1/status", self.status, None, dict[str, Any]),
+            Endpoint("PUT", "/aios/v1/scheduler", self.set_policy, PolicyBody, dict[str, Any]),
             Endpoint("GET", "/aios/v1/keys", self.keys, None, KeyList),
             Endpoint("POST", "/aios/v1/keys", self.create_key, NewKey, CreatedKey, status=201),
             Endpoint("DELETE", "/aios/v1/keys/{agent}", self.revoke_keys, None, KeyList),
@@ -153,6 +161,14 @@ class Native:
     async def status(self, request: Request) -> Response:
         """Version, uptime, and each core with its slots, queue and KV. Admin."""
         self._gate.admin(request)
+        return body.reply(self._kernel.status())
+
+    async def set_policy(self, request: Request) -> Response:
+        """Order calls by another policy from now on; none that waits is lost. Answers with the status.
+        Admin."""
+        self._gate.admin(request)
+        asked = body.decode(await body.read(request, self._limit), PolicyBody)
+        self._kernel.set_policy(asked.policy, asked.core)
         return body.reply(self._kernel.status())
 
     async def keys(self, request: Request) -> Response:

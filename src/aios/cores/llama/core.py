@@ -11,17 +11,14 @@ import itertools
 import logging
 import os
 import secrets
-import time
-from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
 from aios.config import CoreSettings
 from aios.cores.core import Capabilities, ContextSpec, Ended, Seat, Sequence, Step, Yielded
 from aios.cores.llama import grammar
 from aios.cores.llama.chat import ChatFormat, Prompt
-from aios.cores.llama.link import Link, WorkerLost
+from aios.cores.llama.link import WorkerLost
 from aios.cores.llama.messages import (
     Done,
     EmbedTexts,
@@ -42,15 +39,15 @@ from aios.cores.llama.messages import (
     to_wire,
 )
 from aios.cores.llama.parking import ParkingMemory
+from aios.cores.llama.supervisor import Supervisor
 from aios.cores.llama.toolcalls import AnswerParser
-from aios.errors import AiosError, BadRequest, ContextOverflow, CoreUnavailable, EngineCrashed, by_code
-from aios.events import CoreChanged, EventBus
+from aios.errors import AiosError, BadRequest, ContextOverflow, CoreUnavailable, by_code
+from aios.events import EventBus
 from aios.models.store import ModelStore
 from aios.syscalls import Delta, Embed, Embeddings, FinishReason, Generate, TokenLogprob, Usage
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
 Mail = Seated | Token | Done | Left | Failed | AiosError
 
 
@@ -69,19 +66,21 @@ class LlamaCore:
 
     def __init__(self, settings: CoreSettings, bus: EventBus, *, store: ModelStore | None = None) -> None:
         self.name = settings.name
-        self.epoch = 0
-        self._settings, self._bus = settings, bus
+        self._settings = settings
         self._path = (store or ModelStore()).resolve(settings.model)
         self._parking = ParkingMemory(int(settings.kv_ram_mb * 2**20))
-        self._link: Link | None = None
-        self._ready: Ready | None = None
         self._format: ChatFormat | None = None
-        self._up = asyncio.Event()
-        self._failed: AiosError | None = None
         self._ids = itertools.count(1)
         self._mailboxes: dict[int, asyncio.Queue[Mail]] = {}
         self._requests: dict[int, asyncio.Future[TokenIds | Vectors]] = {}
-        self._supervisor: asyncio.Task[None] | None = None
+        self._worker = Supervisor(
+            settings.name,
+            self._options(),
+            bus,
+            max_restarts=settings.max_restarts,
+            deliver=self._deliver,
+            lost=self._tell_all,
+        )
 
     # -- what it is --------------------------------------------------------------------------------
 
@@ -90,12 +89,16 @@ class LlamaCore:
         return (self._settings.model if not self._settings.model.endswith(".gguf") else self._path.stem,)
 
     @property
+    def epoch(self) -> int:
+        return self._worker.epoch
+
+    @property
     def capacity(self) -> int:
         return self._settings.slots
 
     @property
     def capabilities(self) -> Capabilities:
-        ready = self._need(self._ready)
+        ready = self._worker.ready
         settings = self._settings
         return Capabilities(
             window=ready.context,
@@ -113,92 +116,45 @@ class LlamaCore:
     @property
     def end_tokens(self) -> list[int]:
         """Ids of the tokens with which the model ends a text."""
-        return self._need(self._ready).info.end_tokens
+        return self._worker.ready.info.end_tokens
 
     @property
     def worker_pid(self) -> int:
-        return self._need(self._link).pid
+        return self._worker.pid
 
     # -- life --------------------------------------------------------------------------------------
 
     async def start(self, tasks: asyncio.TaskGroup) -> None:
-        await self._open()
-        info = self._need(self._ready).info
+        await self._worker.start(tasks)
+        info = self._worker.ready.info
         self._format = ChatFormat(
             info.chat_template, bos=info.bos, eos=info.eos, model_name=self.models[0], control=info.control
         )
         if self._format.note:
             log.warning("%s", self._format.note)
-        self._supervisor = tasks.create_task(self._supervise(), name=f"core {self.name}")
 
     async def close(self) -> None:
-        if self._supervisor:
-            self._supervisor.cancel()
-            await asyncio.gather(self._supervisor, return_exceptions=True)
-        self._up.clear()
-        self._fail(CoreUnavailable(f"Core {self.name} is closed.", "Start the kernel again."))
-        if self._link:
-            await self._link.close()
+        await self._worker.close()
         self._parking.close()
 
-    async def _open(self) -> None:
+    def _options(self) -> Options:
         settings = self._settings
-        self._link, self._ready = await Link.open(
-            Options(
-                model=str(self._path),
-                slots=settings.slots,
-                context=settings.context,
-                threads=settings.threads or len(os.sched_getaffinity(0)),
-                gpu_layers=settings.gpu_layers,
-                exact=settings.exact,
-                deterministic=settings.deterministic,
-                prefill_chunk=settings.prefill_chunk,
-                arena_fd=self._parking.fd,
-                arena_bytes=self._parking.size,
-            )
+        return Options(
+            model=str(self._path),
+            slots=settings.slots,
+            context=settings.context,
+            threads=settings.threads or len(os.sched_getaffinity(0)),
+            gpu_layers=settings.gpu_layers,
+            exact=settings.exact,
+            deterministic=settings.deterministic,
+            prefill_chunk=settings.prefill_chunk,
+            arena_fd=self._parking.fd,
+            arena_bytes=self._parking.size,
         )
-        self._up.set()
 
-    async def _supervise(self) -> None:
-        """Hand on what the worker says; when it dies, start another, but not for ever."""
-        deaths: deque[float] = deque()
-        while True:
-            try:
-                while True:
-                    self._deliver(await self._need(self._link).receive())
-            except WorkerLost as lost:
-                self._up.clear()
-                self.epoch += 1
-                deaths.append(time.monotonic())
-                while deaths and deaths[0] < time.monotonic() - 60:
-                    deaths.popleft()
-                self._bus.publish(CoreChanged(core=self.name, state="lost", reason=str(lost)))
-                await self._need(self._link).close()
-                if len(deaths) > self._settings.max_restarts:
-                    return self._give_up(f"it died {len(deaths)} times within a minute")
-            try:
-                await self._open()
-            except AiosError as error:
-                return self._give_up(str(error))
-            self._bus.publish(CoreChanged(core=self.name, state="restarted"))
-            self._interrupted()
+    # -- what the worker says ----------------------------------------------------------------------
 
-    def _give_up(self, why: str) -> None:
-        self._fail(EngineCrashed(f"Core {self.name} is not restarted: {why}.", "Restart the kernel."))
-        self._bus.publish(CoreChanged(core=self.name, state="closed", reason=why))
-
-    def _interrupted(self) -> None:
-        """The worker was replaced: whoever waited for the old one must ask the new one."""
-        lost = WorkerLost("The engine's worker was restarted.")
-        for mailbox in self._mailboxes.values():
-            mailbox.put_nowait(lost)
-        for future in self._requests.values():
-            if not future.done():
-                future.set_exception(lost)
-
-    def _fail(self, error: AiosError) -> None:
-        self._failed = error
-        self._up.set()  # whoever waits for the worker must learn that there will be none
+    def _tell_all(self, error: AiosError) -> None:
         for mailbox in self._mailboxes.values():
             mailbox.put_nowait(error)
         for future in self._requests.values():
@@ -228,15 +184,17 @@ class LlamaCore:
     # -- calls -------------------------------------------------------------------------------------
 
     async def prepare(self, call: Generate, pid: int, group: str) -> list[Sequence]:
-        prompt = self._need(self._format).render(call)
+        if self._format is None:
+            raise CoreUnavailable(f"Core {self.name} is not started.", "Await `start()` first.")
+        prompt = self._format.render(call)
         if prompt.grammar:
             await asyncio.to_thread(grammar.validate, prompt.grammar)
         tokens = await self._tokens(prompt, call)
-        room = self._need(self._ready).context - len(tokens)
+        room = self._worker.ready.context - len(tokens)
         if room < 1:
             raise ContextOverflow(
                 f"The prompt has {len(tokens)} tokens; the window of {self.models[0]} is "
-                f"{self._need(self._ready).context}.",
+                f"{self._worker.ready.context}.",
                 "Shorten the conversation, or raise `context` of the core.",
                 param="messages",
             )
@@ -256,14 +214,12 @@ class LlamaCore:
 
     async def run(self, sequence: Sequence, seat: Seat) -> AsyncGenerator[Step, None]:
         progress: Progress = sequence.state
-        await self._up.wait()
-        if self._failed:
-            raise self._failed
+        await self._worker.wait()
         mailbox: asyncio.Queue[Mail] = asyncio.Queue()
         self._mailboxes[sequence.id] = mailbox
         over = False
         try:
-            self._send(self._start_of(sequence, progress, seat))
+            self._worker.send(self._start_of(sequence, progress, seat))
             while not over:
                 mail = await mailbox.get()
                 over = not isinstance(mail, Seated | Token)
@@ -272,10 +228,10 @@ class LlamaCore:
         finally:
             del self._mailboxes[sequence.id]
             if not over:
-                self._send(Stop(id=sequence.id))
+                self._worker.send(Stop(id=sequence.id))
 
     def interrupt(self, sequence: Sequence) -> None:
-        self._send(Stop(id=sequence.id))
+        self._worker.send(Stop(id=sequence.id))
 
     async def embed(self, call: Embed) -> Embeddings:
         if call.dimensions is not None:
@@ -357,12 +313,12 @@ class LlamaCore:
 
     async def _tokens(self, prompt: Prompt, call: Generate) -> list[int]:
         if isinstance(call.prompt, tuple):
-            vocabulary = self._need(self._ready).info.n_vocab
+            vocabulary = self._worker.ready.info.n_vocab
             if any(not 0 <= token < vocabulary for token in call.prompt):
                 mend = f"Use ids in 0…{vocabulary - 1}."
                 raise BadRequest("`prompt` holds an id that is no token.", mend, param="prompt")
             return list(call.prompt)
-        info = self._need(self._ready).info
+        info = self._worker.ready.info
         bos = info.add_bos and not (info.bos and prompt.text.startswith(info.bos))
         parts = list(prompt.parts)
         answer = await self._ask(lambda i: Tokenize(request=i, parts=parts, special=True, bos=bos))
@@ -370,27 +326,16 @@ class LlamaCore:
 
     async def _ask(self, question: Callable[[int], ToWorker]) -> TokenIds | Vectors:
         while True:
-            await self._up.wait()
-            if self._failed:
-                raise self._failed
+            await self._worker.wait()
             request = next(self._ids)
             self._requests[request] = asyncio.get_running_loop().create_future()
             try:
-                self._send(question(request))
+                self._worker.send(question(request))
                 return await self._requests[request]
             except WorkerLost:
                 continue  # asked the old worker: ask the new one
             finally:
                 del self._requests[request]
-
-    def _send(self, message: ToWorker) -> None:
-        if self._link:
-            self._link.send(message)
-
-    def _need(self, thing: T | None) -> T:
-        if thing is None:
-            raise CoreUnavailable(f"Core {self.name} is not started.", "Await `start()` first.")
-        return thing
 
 
 def _error(failed: Failed) -> AiosError:

@@ -1,0 +1,141 @@
+"""The default policy: fairness between groups, programs in the best order, contexts where they lie."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from aios.scheduler.counters import Counters
+from aios.scheduler.gittins import Sizes
+from aios.scheduler.policy import Item, class_rank
+from aios.scheduler.ready import ReadyQueue
+
+
+@dataclass(slots=True)
+class Program:
+    """Tokens of work that its ended calls took, and what kind it is of."""
+
+    kind: str
+    attained: float = 0.0
+
+
+class Composed:
+    """Four rules, each only among those that the one before leaves equal:
+
+    1. class: `interactive` before `normal` before `batch` before `idle`;
+    2. groups: the one that had the fewest tokens for its weight (`Counters`, as in `fair`);
+    3. programs: the least Gittins rank of the program's attained service, in levels that double (`Sizes`);
+    4. contexts: the longest resident one, then the longest waiting.
+
+    **Starvation bound.** An item that waited `starve_s` is overdue. While any is, every other selection takes
+    the one that waits longest, whatever its class. So an item that m others precede in the order of waiting is
+    selected after at most `starve_s` and then 2 * (m + 1) selections.
+
+    A running item leaves at the end of its quantum for one that is better by rules 1 to 3, or overdue; before
+    its end only for one of a better class."""
+
+    name = "composed"
+
+    def __init__(self, *, quantum: int = 64, starve_s: float = 30.0) -> None:
+        self._quantum, self._starve_s = max(1, quantum), starve_s
+        self._groups = Counters()
+        self._known: set[Item] = set()
+        self._queues: dict[tuple[int, str], ReadyQueue] = {}
+        self._waiting = ReadyQueue()
+        self._programs: dict[str, Program] = {}
+        self._sizes: dict[str, Sizes] = {}
+        self._overdue_last = False
+
+    def enqueue(self, item: Item, now: float) -> None:
+        if item not in self._known:
+            self._known.add(item)
+            self._groups.enter(item.group)
+        key = (self.level_of(item), -item.resident_tokens, item.queued)
+        self._queues.setdefault((class_rank(item), item.group), ReadyQueue()).push(item, key)
+        self._waiting.push(item, item.queued)
+
+    def withdraw(self, item: Item) -> None:
+        self._take(item)
+        self._forget(item)
+
+    def select(self, now: float, fits: Callable[[Item], bool]) -> Item | None:
+        item = self._overdue(now, fits) or self._best(fits)
+        if item:
+            self._take(item)
+        return item
+
+    def preempt(self, running: Iterable[Item], now: float) -> list[Item]:
+        heads = sorted(self._standing(first) for queue in self._queues.values() if (first := queue.first()))
+        if not heads:
+            return []
+        oldest = self._waiting.first()
+        starving = oldest is not None and now - oldest.queued >= self._starve_s
+        due: list[Item] = []
+        for item in sorted(running, key=lambda item: (*self._standing(item), item.quantum_used), reverse=True):
+            better = heads[0] < self._standing(item) if heads else False
+            outclassed = better and heads[0][0] < class_rank(item)
+            if outclassed or (item.quantum_used >= self._quantum and (better or starving)):
+                due.append(item)
+                if better:
+                    heads.pop(0)
+                else:
+                    starving = False
+        return due
+
+    def charge(self, item: Item, tokens: int, now: float) -> None:
+        self._groups.charge(item.group, tokens, item.weight)
+
+    def left(self, item: Item, now: float, *, ended: bool) -> None:
+        if ended:
+            program = self._programs.setdefault(item.program, Program(item.kind))
+            program.attained += item.attained
+            self._forget(item)
+
+    def retire(self, program: str) -> None:
+        over = self._programs.pop(program, None)
+        if over and over.attained:
+            self._sizes.setdefault(over.kind, Sizes()).add(over.attained)
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def level_of(self, item: Item) -> int:
+        """Of its program: 0 is served first."""
+        before = self._programs.get(item.program)
+        sizes = self._sizes.setdefault(item.kind, Sizes())
+        return int(2 * math.log2(max(1.0, sizes.rank((before.attained if before else 0.0) + item.attained))))
+
+    def _standing(self, item: Item) -> tuple[int, float, int]:
+        """Less is better, by rules 1 to 3."""
+        return class_rank(item), self._groups[item.group], self.level_of(item)
+
+    def _overdue(self, now: float, fits: Callable[[Item], bool]) -> Item | None:
+        """Who waited too long, in every other selection."""
+        oldest = self._waiting.first()
+        if self._overdue_last or oldest is None or now - oldest.queued < self._starve_s:
+            self._overdue_last = False
+            return None
+        found = self._waiting.pop(lambda item: now - item.queued >= self._starve_s and fits(item))
+        self._overdue_last = found is not None
+        return found
+
+    def _best(self, fits: Callable[[Item], bool]) -> Item | None:
+        for key in sorted(self._queues, key=lambda key: (key[0], self._groups[key[1]])):
+            if item := self._queues[key].pop(fits):
+                return item
+        return None
+
+    def _take(self, item: Item) -> None:
+        """Out of all queues."""
+        self._waiting.discard(item)
+        key = (class_rank(item), item.group)
+        if queue := self._queues.get(key):
+            queue.discard(item)
+            if not queue:
+                del self._queues[key]
+
+    def _forget(self, item: Item) -> None:
+        if item in self._known:
+            self._known.remove(item)
+            self._groups.leave(item.group)

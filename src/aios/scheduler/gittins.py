@@ -1,0 +1,46 @@
+"""How promising a program is, from how long programs like it turned out to be."""
+
+from __future__ import annotations
+
+from bisect import bisect_right, insort
+from collections import deque
+from itertools import accumulate
+
+
+class Sizes:
+    """Sizes (tokens of work) of the programs of one kind that ended, and the Gittins rank they imply.
+
+    The rank of a program of age a (tokens attained) is the least expected work for each completion that one can
+    reach by going on for some more work D:  min over D of  E[min(S - a, D) | S > a] / P(S - a <= D | S > a).
+    To serve the least rank first minimises mean completion time when sizes are known only as a distribution
+    (Gittins 1989; Aalto, Ayesta & Righter 2009, section 3). Programs of much the same size are so served the
+    most advanced first, heavy-tailed ones the least attained first, without being told which they are.
+
+    Before anything is known, and beyond the largest size seen, sizes are taken for log-uniform over the
+    doublings of `base` up to `base * 2**doublings` (heavy-tailed: the rank grows with age), with the weight of
+    one program each. At most `keep` sizes are remembered, the newest."""
+
+    def __init__(self, *, base: int = 128, doublings: int = 12, keep: int = 256) -> None:
+        self._recent: deque[float] = deque()
+        self._keep = keep
+        self._sorted = [float(base << k) for k in range(doublings + 1)]
+        self._prior = len(self._sorted)
+
+    def add(self, size: float) -> None:
+        """A program of this kind ended with so many tokens of work."""
+        if len(self._recent) == self._keep:
+            del self._sorted[bisect_right(self._sorted, self._recent.popleft()) - 1]
+        self._recent.append(size)
+        insort(self._sorted, size)
+
+    def rank(self, age: float) -> float:
+        """Tokens; smaller is to be served first. O(sizes)."""
+        survivors = self._sorted[bisect_right(self._sorted, age) :]
+        if not survivors:
+            return max(1.0, age)  # older than anything thinkable: as far to go as it has come
+        left = [size - age for size in survivors]
+        count = len(left)
+        return min(
+            (done + (count - ended) * horizon) / ended
+            for ended, (done, horizon) in enumerate(zip(accumulate(left), left, strict=True), 1)
+        )

@@ -1,0 +1,98 @@
+"""Least attained service of whole programs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from aios.scheduler.policy import Item
+from aios.scheduler.ready import ReadyQueue
+
+
+@dataclass(slots=True)
+class Attained:
+    """Of one program: tokens on its longest chain of calls so far, and the seconds its calls waited."""
+
+    path: float = 0.0
+    waited: float = 0.0
+
+
+class ProgramService:
+    """A call's priority is the service that its program attained before it, in K levels that double; inside a
+    level in order of arrival. The calls of one program may run side by side, and children work for their
+    parents: what counts is the longest chain, a call starting where the longest chain of those that ended
+    before it stands (Autellix: Luo et al. 2025, section 4.2.2, ATLAS; with calls one after the other this is
+    PLAS, section 4.2.1). A program whose wait exceeds `beta` times its service goes to the first level
+    (section 4.2.3, anti-starvation). At the end of a quantum a running item leaves for one of a higher or its
+    own level.
+
+    `base`: tokens of the first level. `token_s`: seconds that a token takes, to compare wait with service."""
+
+    name = "program"
+
+    def __init__(
+        self, *, quantum: int = 64, levels: int = 8, base: int = 256, beta: float = 8.0, token_s: float = 0.02
+    ) -> None:
+        self._quantum, self._base, self._beta, self._token_s = max(1, quantum), max(1, base), beta, token_s
+        self._queues = [ReadyQueue() for _ in range(max(1, levels))]
+        self._programs: dict[str, Attained] = {}
+        self._start: dict[Item, float] = {}
+
+    def enqueue(self, item: Item, now: float) -> None:
+        program = self._programs.setdefault(item.program, Attained())
+        self._start.setdefault(item, program.path)
+        self._queues[self.level_of(item)].push(item, item.arrival)
+
+    def withdraw(self, item: Item) -> None:
+        for queue in self._queues:
+            if queue.discard(item):
+                self._start.pop(item, None)
+
+    def select(self, now: float, fits: Callable[[Item], bool]) -> Item | None:
+        self._promote(now)
+        for queue in self._queues:
+            if item := queue.pop(fits):
+                self._programs[item.program].waited += max(0.0, now - item.queued)
+                return item
+        return None
+
+    def preempt(self, running: Iterable[Item], now: float) -> list[Item]:
+        waiting = [level for level, queue in enumerate(self._queues) for _ in queue]
+        lowest = sorted(
+            (item for item in running if item.quantum_used >= self._quantum),
+            key=lambda item: (-self.level_of(item), -item.quantum_used, item.id),
+        )
+        return [item for item, level in zip(lowest, waiting, strict=False) if level <= self.level_of(item)]
+
+    def charge(self, item: Item, tokens: int, now: float) -> None:
+        pass  # Item.attained says it
+
+    def left(self, item: Item, now: float, *, ended: bool) -> None:
+        if not ended:
+            return
+        start = self._start.pop(item, 0.0)
+        if program := self._programs.get(item.program):
+            program.path = max(program.path, start + item.attained)
+
+    def retire(self, program: str) -> None:
+        self._programs.pop(program, None)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._queues))
+
+    def level_of(self, item: Item) -> int:
+        """0 is served first."""
+        chain = self._start.get(item, 0.0) + item.attained
+        return min(len(self._queues) - 1, int(chain // self._base).bit_length())
+
+    def _promote(self, now: float) -> None:
+        for queue in self._queues[1:]:
+            while (item := queue.first()) is not None and self._starves(item, now):
+                queue.discard(item)
+                self._programs[item.program].waited = 0.0
+                self._queues[0].push(item, item.arrival)
+
+    def _starves(self, item: Item, now: float) -> bool:
+        program = self._programs[item.program]
+        served = (self._start.get(item, 0.0) + item.attained) * self._token_s
+        return program.waited + now - item.queued > self._beta * served

@@ -1,0 +1,65 @@
+"""One call's way through a scheduler."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Literal
+
+from aios.cores.core import Sequence, Step
+from aios.errors import AiosError
+from aios.scheduler.policy import Item
+from aios.syscalls import SchedulingClass
+
+
+@dataclass(slots=True)
+class Ticket:
+    """Who asks, and how urgent it is; the scheduler writes down what became of it. `kind`: programs of one
+    kind are expected to be of like size. `weight`: of its group.
+
+    Times are `time.monotonic()` seconds. `queue_s`: ready without a slot, over all waits; `run_s`: in a slot;
+    `first_token`: when the first token came."""
+
+    pid: int
+    call_id: int
+    program: str = ""
+    kind: str = ""
+    group: str = "default"
+    scheduling_class: SchedulingClass = "normal"
+    nice: int = 0
+    weight: float = 1.0
+    priority: int = 0
+    deadline: float | None = None
+    arrival: float = field(default_factory=time.monotonic)
+    queue_s: float = 0.0
+    run_s: float = 0.0
+    interrupts: int = 0
+    first_token: float | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """One submitted sequence: its item in the policy, its task while it is in a slot, its unread steps.
+    `prefilled`: tokens of prefill charged so far."""
+
+    sequence: Sequence
+    ticket: Ticket
+    item: Item
+    slot: int = -1
+    prefilled: int = 0
+    task: asyncio.Task[None] | None = None
+    leaving: Literal["quantum", "pause", ""] = ""
+    unread: deque[Step | AiosError] = field(default_factory=deque[Step | AiosError])
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def hand(self, step: Step | AiosError) -> None:
+        self.unread.append(step)
+        self.wake.set()
+
+
+def kind_of(name: str) -> str:
+    """What programs like the one called `name` are called: `agent-07` and `agent-12` are of one kind."""
+    return re.sub(r"\d+", "#", name)
