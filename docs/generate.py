@@ -14,6 +14,7 @@ SECTIONS = {
     "StateSettings": "[state]",
     "SchedulerSettings": "[scheduler]",
     "ProcessSettings": "[processes]",
+    "GroupSettings": "[[groups]]",
     "CoreSettings": "[[cores]]",
 }
 HEAD = """# Configuration

@@ -67,6 +67,31 @@ class ProcessSettings(Section, frozen=True):
     """`calls`, `tokens`, `concurrency` of each such process; unset is unlimited."""
 
 
+class GroupSettings(Section, frozen=True):
+    """One `[[groups]]` table: limits of a group of agents and of all groups below it."""
+
+    name: str
+    """Name of the group; `research/web` is below `research`."""
+    weight: float = 1.0
+    """Share of the cores against sibling groups, for the policies that know shares (`fair`, `locality`,
+    `composed`)."""
+    tokens_per_min: float | None = None
+    """Prompt and completion tokens a minute; over it, calls wait."""
+    requests_per_min: float | None = None
+    """Calls a minute; over it, calls wait."""
+    concurrency: int | None = None
+    """Calls that run at once; over it, calls wait."""
+    max_queue: int | None = None
+    """Calls under way at once, waiting and running together; over it, calls are refused."""
+    max_context: int | None = None
+    """Tokens of prompt and answer together; a call that may need more is refused."""
+    spend: float | None = None
+    """What calls may cost in a period, at the prices of the cores; a call that may cost more than what is left
+    is refused, and told when the budget refills."""
+    spend_period_s: float = 86_400.0
+    """Length of that period, seconds."""
+
+
 class CoreSettings(Section, frozen=True):
     """One `[[cores]]` table. Fields that a kind does not use must not be set for it (an error says so)."""
 
@@ -74,6 +99,10 @@ class CoreSettings(Section, frozen=True):
     """Unique name of the core."""
     kind: str = "llama"
     """`llama` (embedded), `openai` (an OpenAI-compatible endpoint), `scripted` (tests and simulation)."""
+    price_prompt: float = 0.0
+    """Price of a million prompt tokens, in the unit of the groups' `spend`."""
+    price_completion: float = 0.0
+    """Price of a million generated tokens."""
     # llama
     model: str = ""
     """llama: a catalogue name (`aios models`) or the path of a GGUF file."""
@@ -133,6 +162,8 @@ class Settings(Section, frozen=True):
     state: StateSettings = StateSettings()
     scheduler: SchedulerSettings = SchedulerSettings()
     processes: ProcessSettings = ProcessSettings()
+    groups: tuple[GroupSettings, ...] = ()
+    """Limits of groups of agents; a group without a table has none of its own."""
     cores: tuple[CoreSettings, ...] = ()
     """Cores in order; the first is the default. Empty: one llama core with the default catalogue model."""
 
@@ -240,6 +271,6 @@ def _check_cores(cores: tuple[CoreSettings, ...], raw: list[dict[str, Any]]) -> 
         if used is None:
             continue  # a plug-in's kind: it checks its own fields
         for field in given:
-            if field not in used | {"name", "kind"}:
+            if field not in used | {"name", "kind", "price_prompt", "price_completion"}:
                 mend = f"Fields of {core.kind}: {', '.join(sorted(used))}."
                 raise ConfigError(f"cores.{core.name}: {field!r} is not for kind {core.kind!r}.", mend)

@@ -299,6 +299,25 @@ class ProcessList(Record, frozen=True, tag="processes"):
     processes: tuple[ProcessInfo, ...]
 
 
+class GroupInfo(Record, frozen=True):
+    """One group of agents: its limits (None: none) and what is used of them. `calls`: under way; `*_left`: of
+    the rate, now (below 0: used in advance); `spent`: in this period, which ends in `refills_in_s`."""
+
+    name: str
+    weight: float = 1.0
+    calls: int = 0
+    concurrency: int | None = None
+    max_queue: int | None = None
+    max_context: int | None = None
+    requests_per_min: float | None = None
+    requests_left: float | None = None
+    tokens_per_min: float | None = None
+    tokens_left: float | None = None
+    spend: float | None = None
+    spent: float = 0.0
+    refills_in_s: float | None = None
+
+
 Syscall = Generate | Embed | Spawn | SendSignal | Nice | Exit | Ps
 Result = Completion | Embeddings | ProcessInfo | ProcessList
 

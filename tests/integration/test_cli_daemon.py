@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from aios.cli.main import _run
+from aios.errors import LimitExceeded
 from aios.sdk.client import Client
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -25,15 +26,18 @@ name = "main"
 kind = "scripted"
 models = ["parrot"]
 tokens_per_s = 200
+price_prompt = 1.0
+price_completion = 1.0
 """
 
 
 class Daemon:
     """`aios serve` with a scripted core, and its command line in this process."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, configured: bool = False) -> None:
         self.folder = folder
-        (folder / "aios.toml").write_text(CONFIG)
+        if not configured:
+            (folder / "aios.toml").write_text(CONFIG)
         command = [sys.executable, "-m", "aios.cli.main", "serve", "--port", "0"]
         self.process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
@@ -47,6 +51,12 @@ class Daemon:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(10)
 
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
 
 @pytest.fixture
 def daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Daemon]:
@@ -59,10 +69,7 @@ def daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Daemon]
     try:
         yield running
     finally:
-        running.process.kill()
-        running.process.wait()
-        assert running.process.stdout is not None
-        running.process.stdout.close()
+        running.end()
 
 
 @pytest.fixture
@@ -105,6 +112,29 @@ def test_the_policy_is_shown_and_changed(aios: Callable[..., str], capsys: pytes
     assert _run(["scheduler", "set", "nosuch"]) == 7
     assert _run(["scheduler", "set", "fifo", "--core", "other"]) == 4
     assert "main" in capsys.readouterr().err
+
+
+def test_groups_are_limited_and_what_they_spent_outlives_the_daemon(
+    daemon: Daemon, aios: Callable[..., str]
+) -> None:
+    key = aios("keys", "create", "bob", "--group", "research/web").strip()
+    limits = ["--spend", "0.00001", "--spend-period-s", "3600", "--weight", "2"]
+    assert json.loads(aios("groups", "set", "research", *limits, "--json"))["weight"] == 2
+    with Client(daemon.url, api_key=key, retries=0) as client:
+        client.chat(ask("one two"), max_tokens=2)
+        with pytest.raises(LimitExceeded, match="'research'") as refused:
+            client.chat(ask("one two"), max_tokens=100)
+        assert refused.value.retry_after
+    assert "research" in aios("groups")
+    spent = json.loads(aios("groups", "--json"))[0]["spent"]
+    assert spent > 0
+    assert daemon.stop() == 0
+    (daemon.folder / "aios.toml").write_text(CONFIG + '[[groups]]\nname = "research"\nspend = 1.0\n')
+    again = Daemon(daemon.folder, configured=True)
+    try:
+        assert json.loads(aios("groups", "--json"))[0]["spent"] == spent
+    finally:
+        again.end()
 
 
 def test_a_held_call_goes_on_after_resume(daemon: Daemon, aios: Callable[..., str]) -> None:

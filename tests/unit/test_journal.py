@@ -14,7 +14,7 @@ import pytest
 
 from aios.errors import BadRequest, Conflict, JournalUnavailable
 from aios.kernel.journal import Journal
-from aios.kernel.records import Entry, ProcessRow, Recovered, encode
+from aios.kernel.records import Entry, GroupRow, ProcessRow, Recovered, encode
 from aios.syscalls import Generate, Limits, Message, ProcessInfo, ProcessUsage
 
 pytestmark = pytest.mark.anyio
@@ -64,7 +64,7 @@ async def until_healthy(journal: Journal) -> None:
 async def test_what_was_open_and_the_processes_are_there_for_the_next_kernel(tmp_path: Path) -> None:
     call = Generate(messages=(Message(role="user", content="grüße \U0001f600\n"),), logprobs=3)
     async with opened(tmp_path) as (journal, recovered):
-        assert recovered == Recovered([], [], 1, 1)
+        assert recovered == Recovered([], [], [], 1, 1)
         journal.record(entry(4, "k", request=encode(call)))
         journal.record(entry(5))
         journal.record(done(6))
@@ -72,10 +72,12 @@ async def test_what_was_open_and_the_processes_are_there_for_the_next_kernel(tmp
             info=info(9, limits=Limits(tokens=10), usage=ProcessUsage(calls=3)), attached=True, charged_tokens=7
         )
         journal.touch(9, lambda: row)
+        journal.spend("g", lambda: GroupRow(name="g", spent=1.5, began=70.0))
     async with opened(tmp_path) as (_, recovered):
         assert [e.id for e in recovered.open_calls] == [4, 5]
         assert recovered.open_calls[0] == entry(4, "k", request=encode(call))
         assert recovered.processes == [row]
+        assert recovered.groups == [GroupRow(name="g", spent=1.5, began=70.0)]
         assert (recovered.next_id, recovered.next_pid) == (7, 10)
 
 

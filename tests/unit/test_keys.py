@@ -55,6 +55,20 @@ def test_names_that_do_not_fit_in_a_key_are_refused(tmp_path: Path, name: str) -
     assert error.value.param == "agent"
 
 
+@pytest.mark.parametrize("group", ["", "/", "a//b", "/a", "a/", "a/b c", "a/../b", "ä"])
+def test_groups_that_are_no_path_are_refused(tmp_path: Path, group: str) -> None:
+    with pytest.raises(BadRequest) as error:
+        KeyRing(tmp_path / "keys.json").create("agent", group=group)
+    assert error.value.param == "group"
+
+
+def test_a_group_may_be_a_path(tmp_path: Path) -> None:
+    ring = KeyRing(tmp_path / "keys.json")
+    agent = ring.identify(ring.create("bob", group="research/web"))
+    assert agent is not None
+    assert agent.group == "research/web"
+
+
 def test_a_damaged_file_is_an_error_that_says_so(tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
     path.write_text("{")

@@ -48,8 +48,9 @@ class KeyRing:
         """Make a key for `agent` in privilege group `group` and return it: it can't be shown again.
 
         Raises BadRequest for a name that has no place in a key, ConfigError if the file can't be written."""
-        for param, value in (("agent", agent), ("group", group)):
-            if not _NAME.fullmatch(value):
+        # A group may be a path (`research/web`); an agent may not, for `agent/sub` names its sub-agents.
+        for param, value, parts in (("agent", agent, [agent]), ("group", group, group.split("/"))):
+            if not all(map(_NAME.fullmatch, parts)):
                 mend = "Use up to 64 letters, digits, '.', '_' or '-', the first a letter or digit."
                 raise BadRequest(f"{value!r} is no name for a key's {param}.", mend, param=param)
         secret = f"{PREFIX}{agent}-{secrets.token_urlsafe(24)}"

@@ -12,13 +12,10 @@ prompts and HTTP client; each mode in an engine process of its own, started fres
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import csv
 import os
 import statistics
 import tempfile
-from collections.abc import AsyncGenerator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,32 +25,16 @@ from rich.console import Console
 from rich.table import Table
 
 from aios.bench.board import Board
-from aios.bench.daemon import serving
-from aios.bench.drive import Backoff, Gate, Mode, Row, Run, drive
-from aios.bench.native_server import NativeOptions, native_server
+from aios.bench.drive import Backoff, Row, Run, drive
+from aios.bench.modes import BACKOFF, CONTEXT, Setup, served
 from aios.bench.report import machine, plotting, write_result
 from aios.errors import AiosError
 from aios.models import catalogue
 from aios.models.store import ModelStore
 
 MODES = ("direct-retry", "direct-retry-cached", "engine-queue", "aios-fifo", "aios-rr")
-CONTEXT = 1024
 GAP_S = 1.0
-BACKOFF = Backoff(base=0.25, cap=2.0)
-"""The best of the sweep in benchmarks/results/demo/sweep; `--full` sweeps again and takes its own best."""
 SWEEP = tuple(Backoff(base, cap) for base in (0.25, 0.5, 1.0) for cap in (2.0, 8.0))
-
-
-@dataclass(frozen=True, slots=True)
-class Setup:
-    """What all modes share."""
-
-    model: str
-    path: Path
-    agents: int
-    slots: int
-    threads: int
-    state: Path
 
 
 def run(
@@ -70,7 +51,8 @@ def run(
     name = model or catalogue.default()
     path = ModelStore().resolve(name)
     with tempfile.TemporaryDirectory(prefix="aios-demo-") as folder:
-        setup = Setup(name, path, 4 if quick else agents, slots, len(os.sched_getaffinity(0)), Path(folder))
+        threads = len(os.sched_getaffinity(0))
+        setup = Setup(name, path, 4 if quick else agents, slots, threads, Path(folder))
         asyncio.run(_run(out, setup, seeds=3 if full and seeds == 1 else seeds, full=full))
 
 
@@ -108,10 +90,10 @@ async def _one(setup: Setup, mode: str, seed: int, backoff: Backoff) -> dict[str
     failed: list[str] = []
     done: Run | None = None
     try:
-        async with _served(setup, mode, backoff) as served:
-            kernel = served.url if served.waiting == "kernel" else None
+        async with served(setup, mode, backoff) as way:
+            kernel = way.url if way.waiting == "kernel" else None
             async with Board(mode, rows, kernel).shown():
-                done = await drive(served, setup.agents, seed, rows, gap_s=GAP_S)
+                done = await drive(way, setup.agents, seed, rows, gap_s=GAP_S)
     except* (AiosError, httpx.HTTPError) as group:
         failed = [str(error) or repr(error) for error in group.exceptions]
     if done is None:
@@ -122,29 +104,6 @@ async def _one(setup: Setup, mode: str, seed: int, backoff: Backoff) -> dict[str
         f"{mode:20} {row['makespan_s']:7.1f} s  KV hit {row['kv_hit']:.0%}  right {row['right']:.0%}"
     )
     return row
-
-
-@contextlib.asynccontextmanager
-async def _served(setup: Setup, mode: str, backoff: Backoff) -> AsyncGenerator[Mode]:
-    if mode.startswith("aios-"):
-        tables = (
-            f'[scheduler]\npolicy = "{mode.removeprefix("aios-")}"\n[[cores]]\nname = "local"\n'
-            f'model = "{setup.path}"\nslots = {setup.slots}\ncontext = {CONTEXT}\nthreads = {setup.threads}\n'
-        )
-        async with serving(Path(tempfile.mkdtemp(dir=setup.state)), tables) as url:
-            yield Mode(mode, url, "kernel")
-        return
-    cached = mode != "direct-retry"
-    options = NativeOptions(
-        model=str(setup.path), slots=setup.slots, context=CONTEXT, threads=setup.threads,
-        cache_ram_mb=1024 if cached else 0, http_threads=setup.agents + 8,
-    )  # fmt: skip
-    async with native_server(options) as url:
-        extra = {"cache_prompt": cached}
-        if mode == "engine-queue":
-            yield Mode(mode, url, "engine", extra=extra)
-        else:
-            yield Mode(mode, url, "retry", gate=Gate(setup.slots), backoff=backoff, extra=extra)
 
 
 async def _sweep(out: Path, setup: Setup, console: Console) -> Backoff:

@@ -201,7 +201,7 @@ async def drive(mode: Mode, agents: int, seed: int, rows: list[Row], *, gap_s: f
     right: list[bool] = []
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
     async with httpx.AsyncClient(timeout=600.0, limits=limits, trust_env=False) as http:
-        await _warm_up(http, mode)
+        await warm_up(http, mode)
         began = time.monotonic()
 
         async def one(row: Row, task: Task) -> None:
@@ -220,7 +220,7 @@ async def drive(mode: Mode, agents: int, seed: int, rows: list[Row], *, gap_s: f
         return Run(time.monotonic() - began, finished, right, records)
 
 
-async def _warm_up(http: httpx.AsyncClient, mode: Mode) -> None:
+async def warm_up(http: httpx.AsyncClient, mode: Mode) -> None:
     """One token, so that loading the weights is in nobody's time."""
     body = {"model": "", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}
     response = await http.post(f"{mode.url}/v1/chat/completions", json=body)

@@ -26,6 +26,7 @@ COMMANDS = {
     "strace": ("aios.cli.strace:strace", "Follow a process's syscalls, live."),
     "status": ("aios.cli.processes:status", "Show the kernel and its cores."),
     "scheduler": ("aios.cli.scheduler:scheduler", "Show and change the scheduling policy."),
+    "groups": ("aios.cli.groups:groups", "Show and change limits of groups of agents."),
     "models": ("aios.cli.models:models", "List the model catalogue."),
     "pull": ("aios.cli.models:pull", "Fetch a model."),
     "keys": ("aios.cli.keys:keys", "Create, list and revoke agents' keys."),

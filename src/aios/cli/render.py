@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from aios.syscalls import ProcessInfo
+from aios.syscalls import GroupInfo, ProcessInfo
 
 STYLES = {"running": "green", "ready": "yellow", "paused": "magenta", "killed": "red", "exited": "dim"}
 
@@ -70,6 +70,29 @@ def process_table(processes: Iterable[ProcessInfo]) -> Table:
     for p in shown:
         table.add_row(*(cell(p) for cell in columns.values()))
     return table
+
+
+def group_table(groups: Iterable[GroupInfo]) -> Table:
+    """Limits, and what is left of them."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("GROUP", "WEIGHT", "CALLS", "AT ONCE", "CALLS/MIN", "TOKENS/MIN", "SPENT", "REFILLS"):
+        table.add_column(name, justify="left" if name == "GROUP" else "right")
+    for group in groups:
+        table.add_row(
+            escape(group.name), f"{group.weight:g}", _used(group.calls, group.max_queue),
+            "" if group.concurrency is None else str(group.concurrency),
+            _left(group.requests_left, group.requests_per_min), _left(group.tokens_left, group.tokens_per_min),
+            _used(group.spent, group.spend), "" if group.refills_in_s is None else seconds(group.refills_in_s),
+        )  # fmt: skip
+    return table
+
+
+def _used(used: float, most: float | None) -> str:
+    return f"{used:g}" if most is None else f"{used:g} of {most:g}"
+
+
+def _left(left: float | None, most: float | None) -> str:
+    return "" if left is None or most is None else f"{left:.0f} of {most:g} left"
 
 
 def core_table(cores: Iterable[dict[str, Any]]) -> Table:

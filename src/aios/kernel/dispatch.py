@@ -22,8 +22,10 @@ from aios.cores.core import Delta, Ended, Sequence, Step
 from aios.errors import AiosError, BadRequest, Cancelled
 from aios.events import EventBus, SyscallFinished, SyscallStarted
 from aios.kernel.active import Active
+from aios.kernel.admission import Admission
 from aios.kernel.completion import Answer, timings
 from aios.kernel.effects import Effect, Effects
+from aios.kernel.groups import GroupTable
 from aios.kernel.journal import Journal
 from aios.kernel.limits import Charge
 from aios.kernel.merge import merged
@@ -62,7 +64,7 @@ class Visit:
     active: Active
     ticket: Ticket
     wanted: Claim | None
-    charge: Charge | None = None
+    admission: Admission | None = None
     entry: Entry | None = None
 
 
@@ -80,6 +82,7 @@ class Dispatcher:
     def __init__(
         self,
         processes: ProcessTable,
+        groups: GroupTable,
         pool: Pool,
         journal: Journal,
         bus: EventBus,
@@ -88,7 +91,7 @@ class Dispatcher:
         first_id: int,
         idempotency_ttl_s: float,
     ) -> None:
-        self._processes, self._pool, self._journal = processes, pool, journal
+        self._processes, self._groups, self._pool, self._journal = processes, groups, pool, journal
         self._bus, self._tasks = bus, tasks
         self._once = Once(journal, tasks, ttl_s=idempotency_ttl_s)
         self._effects = Effects(processes, pool, journal, bus)
@@ -165,11 +168,11 @@ class Dispatcher:
         try:
             member = self._pool.route(call.model)
             with active:
-                charge = await self._charge(visit)
+                admission = await self._admit(visit)
                 sequences = await member.core.prepare(call, process.pid, process.group)
             prompt = max(len(sequence.tokens) for sequence in sequences)
-            if process.budget is not None:
-                charge.hold(prompt, _most(call, member, prompt))
+            with active:
+                await admission.hold(member, prompt, _most(call, member, prompt))
             answer = Answer(len(sequences))
             self._record(visit)
             self._processes.expect(process, active, len(sequences))
@@ -211,7 +214,7 @@ class Dispatcher:
         try:
             member = self._pool.route(call.model)
             with visit.active:
-                await self._charge(visit)
+                await self._admit(visit)
                 await self._processes.going(process)
                 self._record(visit)
                 self._processes.seat(process, visit.active)
@@ -242,6 +245,7 @@ class Dispatcher:
         ticket = Ticket(
             pid=process.pid, call_id=id, program=process.program, kind=kind_of(process.name),
             group=process.group, scheduling_class=process.scheduling_class, nice=process.nice, arrival=now,
+            weight=self._groups.weight(process.group),
         )  # fmt: skip
         if isinstance(call, Generate):
             ticket.priority = call.priority
@@ -250,17 +254,18 @@ class Dispatcher:
                 active.end_after(call.deadline_s)
         visit = self._visits[id] = Visit(process, active, ticket, wanted)
         if past is not None:
-            visit.charge, visit.entry = past.charge, past.entry
+            visit.admission, visit.entry = Admission(past.charge, None), past.entry
         self._bus.publish(SyscallStarted(pid=process.pid, call=id, kind=active.kind, detail=call.model))
         self._processes.begin(process, active)
         return visit
 
-    async def _charge(self, visit: Visit) -> Charge:
-        """Raises LimitExceeded; waits where too many calls of the process run."""
-        if visit.charge is None:
-            visit.charge = Charge(visit.process.budget)
-        await visit.charge.enter()
-        return visit.charge
+    async def _admit(self, visit: Visit) -> Admission:
+        """Raises LimitExceeded; waits where too many calls of its process or group run, or too fast."""
+        if visit.admission is None:
+            process = visit.process
+            visit.admission = Admission(Charge(process.budget), self._groups.enter(process.group))
+        await visit.admission.enter()
+        return visit.admission
 
     def _record(self, visit: Visit) -> None:
         wanted, active = visit.wanted, visit.active
@@ -281,10 +286,8 @@ class Dispatcher:
         process, active, ticket = visit.process, visit.active, visit.ticket
         active.over()
         took = timings(ticket, time.monotonic())
-        if visit.charge is not None:
-            # One that was refused before it began costs nothing; one that was cut off, what it used so far.
-            began = visit.entry is not None
-            visit.charge.settle(calls=int(began), tokens=usage.prompt_tokens + usage.completion_tokens)
+        if visit.admission is not None:
+            visit.admission.settle(usage, began=visit.entry is not None)
         self._processes.finish(process, active, usage, took, failed=bool(error))
         if visit.entry is not None:
             state = "failed" if error else "done"

@@ -19,11 +19,11 @@ from pathlib import Path
 import msgspec
 
 from aios.errors import Conflict, JournalUnavailable
-from aios.kernel.records import Entry, ProcessRow, Recovered, Stored
+from aios.kernel.records import Entry, GroupRow, ProcessRow, Recovered, Stored
 from aios.kernel.writer import Batch, Writer
 from aios.syscalls import ProcessInfo, Result
 
-VERSION = 1
+VERSION = 2
 """Of the schema. journal.sql has a `migration_<n>` for each step to it."""
 LINGER_S = 0.02
 """How long a record that nobody waits for may wait for company."""
@@ -44,6 +44,7 @@ class Journal:
         self._path, self._on_trouble = path, on_trouble
         self._fresh = Batch()
         self._touched: dict[int, Callable[[], ProcessRow]] = {}
+        self._spent: dict[str, Callable[[], GroupRow]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._pending = 0
         self._lock = -1
@@ -131,6 +132,10 @@ class Journal:
         if self._timer is None:
             self._timer = self._loop.call_later(LINGER_S, self._flush)
 
+    def spend(self, group: str, row: Callable[[], GroupRow]) -> None:
+        """A group spent something: write what `row()` says soon, with what is recorded now."""
+        self._spent[group] = row
+
     async def commit(self, entry: Entry, rows: Iterable[ProcessRow], settle: Callable[[bool], None]) -> None:
         """Write these in one transaction and return when they are on disk. Raises JournalUnavailable: then
         none of them is. `settle` is told which, before anybody else can act, even if the caller went away."""
@@ -162,7 +167,9 @@ class Journal:
             self._timer = None
         batch, self._fresh = self._fresh, Batch()
         batch.rows = {pid: row() for pid, row in self._touched.items()}
+        batch.groups = {name: row() for name, row in self._spent.items()}
         self._touched.clear()
+        self._spent.clear()
         if self._pending > PENDING:
             self._change("The disk is too slow: records of calls are dropped.")
         elif batch.entries or batch.rows:
@@ -229,8 +236,9 @@ def _recover(db: sqlite3.Connection, sql: dict[str, str]) -> Recovered:
         )
         for id, pid, agent, kind, effect, key, digest, request, started in db.execute(sql["open_calls"])
     ]  # fmt: skip
+    groups = [GroupRow(name=name, spent=spent, began=began) for name, spent, began in db.execute(sql["groups"])]
     last_id, last_pid = db.execute(sql["last_numbers"]).fetchone()
-    return Recovered(processes, open_calls, last_id + 1, last_pid + 1)
+    return Recovered(processes, open_calls, groups, last_id + 1, last_pid + 1)
 
 
 def _statements() -> dict[str, str]:

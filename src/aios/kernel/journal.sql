@@ -32,6 +32,23 @@ CREATE TABLE processes (
 PRAGMA user_version = 1;
 COMMIT;
 
+-- name: migration_2
+BEGIN;
+CREATE TABLE groups (name TEXT PRIMARY KEY, spent REAL NOT NULL, began REAL NOT NULL);
+PRAGMA user_version = 2;
+COMMIT;
+
+-- name: put_groups
+INSERT OR REPLACE INTO groups (name, spent, began)
+SELECT
+    json_extract(value, '$.name'),
+    coalesce(json_extract(value, '$.spent'), 0),
+    coalesce(json_extract(value, '$.began'), 0)
+FROM json_each(?);
+
+-- name: groups
+SELECT name, spent, began FROM groups;
+
 -- name: put_syscalls
 -- A new try under an old key takes the place of the earlier one.
 INSERT OR REPLACE INTO syscalls

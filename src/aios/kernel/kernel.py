@@ -23,6 +23,7 @@ from aios.cores.core import Core
 from aios.errors import AiosError, Cancelled, Conflict, Draining
 from aios.events import EventBus, JournalChanged, KernelChanged
 from aios.kernel.dispatch import Dispatcher
+from aios.kernel.groups import GroupTable
 from aios.kernel.journal import Journal
 from aios.kernel.pcb import Process
 from aios.kernel.pool import Member, Pool
@@ -49,7 +50,9 @@ class Kernel:
     table, `keys` are the agents' keys.
 
     Entering raises what the parts raise: ModelError, CoreError (a core does not start), ConfigError, Conflict
-    (another kernel runs on the state folder), JournalUnavailable. Nothing is left behind then."""
+    (another kernel runs on the state folder), JournalUnavailable. Nothing is left behind then.
+
+    `groups` are the limits of groups of agents; they can be changed while it runs."""
 
     def __init__(self, settings: Settings, *, cores: Sequence[Core] | None = None) -> None:
         self.settings = settings
@@ -63,6 +66,9 @@ class Kernel:
             kv_of=self._pool.kv_of,
             keep=self._keep,
             gone=self._pool.drop,
+        )
+        self.groups = GroupTable(
+            settings.groups, keep=lambda group: self._journal.spend(group.settings.name, group.row)
         )
         self._cores = cores
         self._dispatcher: Dispatcher | None = None
@@ -161,9 +167,10 @@ class Kernel:
         tasks = await stack.enter_async_context(self._task_group())
         await self._start_cores(stack, tasks)
         self._dispatcher = Dispatcher(
-            self.processes, self._pool, self._journal, self.bus, tasks,
+            self.processes, self.groups, self._pool, self._journal, self.bus, tasks,
             first_id=recovered.next_id, idempotency_ttl_s=self.settings.state.idempotency_ttl_s,
         )  # fmt: skip
+        self.groups.restore(recovered.groups)
         self.processes.restore(recovered.processes, recovered.next_pid)
         for process in self.processes.live():
             if process.state == "paused":
@@ -174,20 +181,24 @@ class Kernel:
     async def _start_cores(self, stack: AsyncExitStack, tasks: asyncio.TaskGroup) -> None:
         if self._cores is not None:
             for core in self._cores:
-                await self._start_core(core, type(core).__name__, stack, tasks)
+                await self._start_core(
+                    core, CoreSettings(name=core.name, kind=type(core).__name__), stack, tasks
+                )
             return
         default = CoreSettings(name="main", kind="llama", model=catalogue.default())
         for settings in self.settings.cores or (default,):
             core: Core = plugins.load(plugins.CORES, settings.kind)(settings, self.bus)
-            await self._start_core(core, settings.kind, stack, tasks)
+            await self._start_core(core, settings, stack, tasks)
 
-    async def _start_core(self, core: Core, kind: str, stack: AsyncExitStack, tasks: asyncio.TaskGroup) -> None:
-        settings = self.settings.scheduler
+    async def _start_core(
+        self, core: Core, settings: CoreSettings, stack: AsyncExitStack, tasks: asyncio.TaskGroup
+    ) -> None:
+        order = self.settings.scheduler
         scheduler = Scheduler(
-            core, self._policy(settings.policy), self.bus,
-            quantum=settings.quantum_tokens, max_queue=settings.max_queue,
-        )  # fmt: skip
-        await stack.enter_async_context(self._pool.serving(Member(core, kind, scheduler), tasks))
+            core, self._policy(order.policy), self.bus, quantum=order.quantum_tokens, max_queue=order.max_queue
+        )
+        member = Member(core, settings.kind, scheduler, settings.price_prompt, settings.price_completion)
+        await stack.enter_async_context(self._pool.serving(member, tasks))
 
     def _policy(self, name: str) -> SchedulingPolicy:
         return plugins.load(plugins.POLICIES, name)(quantum=self.settings.scheduler.quantum_tokens)

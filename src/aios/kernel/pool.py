@@ -27,6 +27,12 @@ class Member:
     core: Core
     kind: str
     scheduler: Scheduler
+    price_prompt: float = 0.0
+    price_completion: float = 0.0
+
+    def cost(self, prompt: int, completion: int) -> float:
+        """Of a call, in the unit of the groups' `spend`. Prices are for a million tokens."""
+        return (prompt * self.price_prompt + completion * self.price_completion) / 1e6
 
 
 class Pool:

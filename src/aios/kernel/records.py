@@ -48,6 +48,14 @@ class ProcessRow(Record, frozen=True):
     charged_tokens: int = 0
 
 
+class GroupRow(Record, frozen=True):
+    """What a group spent in the period that began then (Unix time, seconds)."""
+
+    name: str
+    spent: float = 0.0
+    began: float = 0.0
+
+
 class Stored(Record, frozen=True):
     """The result of a call that is done."""
 
@@ -57,10 +65,12 @@ class Stored(Record, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """What an earlier kernel left: all processes, the calls that were open, and the first numbers not used."""
+    """What an earlier kernel left: all processes, the calls that were open, what groups had spent, and the
+    first numbers not used."""
 
     processes: list[ProcessRow]
     open_calls: list[Entry]
+    groups: list[GroupRow]
     next_id: int
     next_pid: int
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from aios.kernel.records import Entry, ProcessRow
+from aios.kernel.records import Entry, GroupRow, ProcessRow
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +35,7 @@ class Batch:
 
     entries: dict[int, Entry] = field(default_factory=dict[int, Entry])
     rows: dict[int, ProcessRow] = field(default_factory=dict[int, ProcessRow])
+    groups: dict[str, GroupRow] = field(default_factory=dict[str, GroupRow])
     waiter: Future[None] | None = None
     settle: Callable[[bool], None] | None = None
     expire: Mapping[str, Any] = field(default_factory=dict[str, Any])
@@ -101,9 +102,11 @@ class Writer:
     def _write(self, batches: list[Batch]) -> None:
         entries: dict[int, Entry] = {}
         rows: dict[int, ProcessRow] = {}
+        groups: dict[str, GroupRow] = {}
         for batch in batches:
             entries.update(batch.entries)
             rows.update(batch.rows)
+            groups.update(batch.groups)
         db = self._db
         db.execute("BEGIN IMMEDIATE")
         try:
@@ -113,6 +116,8 @@ class Writer:
                 db.execute(self._sql["put_syscalls"], (msgspec.json.encode(ordered).decode(),))
             if rows:
                 db.execute(self._sql["put_processes"], (msgspec.json.encode(list(rows.values())).decode(),))
+            if groups:
+                db.execute(self._sql["put_groups"], (msgspec.json.encode(list(groups.values())).decode(),))
             for batch in batches:
                 for name, parameters in batch.expire.items():
                     db.execute(self._sql[name], parameters)
@@ -127,5 +132,6 @@ class Writer:
             if batch.waiter is None:
                 self._kept.entries.update(batch.entries)
                 self._kept.rows.update(batch.rows)
+                self._kept.groups.update(batch.groups)
         for id in list(self._kept.entries)[: max(0, len(self._kept.entries) - KEPT)]:
             del self._kept.entries[id]

@@ -30,6 +30,7 @@ from aios.syscalls import (
     Embeddings,
     FinishReason,
     FunctionCall,
+    GroupInfo,
     Timings,
     TokenLogprob,
     ToolCall,
@@ -156,6 +157,10 @@ class ToldModel(Told):
 
 class ToldModels(Told):
     data: list[ToldModel]
+
+
+class ToldGroups(Told):
+    groups: tuple[GroupInfo, ...]
 
 
 REASONS: dict[str | None, FinishReason] = {

@@ -18,7 +18,7 @@ from aios.sdk.answers import decoded
 from aios.sdk.requests import MessageLike, Request
 from aios.sdk.stream import AsyncDeltas, Deltas, EventLines
 from aios.sdk.transport import ENDLESS, RETRIES, TIMEOUT, Tries, checked, failures_told
-from aios.syscalls import Completion, Embeddings, Exit, Nice, ProcessInfo, Result, Spawn, Syscall
+from aios.syscalls import Completion, Embeddings, Exit, GroupInfo, Nice, ProcessInfo, Result, Spawn, Syscall
 
 T = TypeVar("T")
 
@@ -127,6 +127,14 @@ class AsyncClient:
     async def set_policy(self, policy: str, core: str = "") -> dict[str, Any]:
         """Order the calls of a core ("": of all) by another policy; the kernel's status then."""
         return await self.request(requests.set_policy(policy, core))
+
+    async def groups(self) -> tuple[GroupInfo, ...]:
+        """Groups with limits, and what is used of them."""
+        return await self.request(requests.groups())
+
+    async def set_group(self, name: str, **limits: Any) -> GroupInfo:
+        """Give a group limits (fields of `[[groups]]`) in place of those it has."""
+        return await self.request(requests.set_group(name, limits))
 
     async def events(self, pid: int | None = None) -> AsyncGenerator[AnyEvent, None]:
         """The kernel's events from now on; `pid`: of one process."""
@@ -241,6 +249,12 @@ class Client:
 
     def set_policy(self, policy: str, core: str = "") -> dict[str, Any]:
         return self.request(requests.set_policy(policy, core))
+
+    def groups(self) -> tuple[GroupInfo, ...]:
+        return self.request(requests.groups())
+
+    def set_group(self, name: str, **limits: Any) -> GroupInfo:
+        return self.request(requests.set_group(name, limits))
 
     def events(self, pid: int | None = None) -> Generator[AnyEvent]:
         for data in self._lines(requests.events(pid), ENDLESS):

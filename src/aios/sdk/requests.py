@@ -19,6 +19,7 @@ from aios.sdk import answers
 from aios.syscalls import (
     Completion,
     Embeddings,
+    GroupInfo,
     Message,
     ProcessInfo,
     ProcessList,
@@ -98,6 +99,15 @@ def set_policy(policy: str, core: str) -> Request[dict[str, Any]]:
     return Request("PUT", "/aios/v1/scheduler", _told, {"policy": policy, "core": core})
 
 
+def groups() -> Request[tuple[GroupInfo, ...]]:
+    return Request("GET", "/aios/v1/groups", _group_list)
+
+
+def set_group(name: str, limits: Mapping[str, Any]) -> Request[GroupInfo]:
+    body = {"name": name, **limits}
+    return Request("PUT", "/aios/v1/groups", lambda told: answers.decoded(told, GroupInfo), body)
+
+
 def create_key(agent: str, group: str) -> Request[dict[str, Any]]:
     return Request("POST", "/aios/v1/keys", _told, {"agent": agent, "group": group}, repeatable=False)
 
@@ -130,6 +140,10 @@ def _result(body: bytes) -> Result:
 
 def _told(body: bytes) -> dict[str, Any]:
     return answers.decoded(body, dict[str, Any])
+
+
+def _group_list(body: bytes) -> tuple[GroupInfo, ...]:
+    return answers.decoded(body, answers.ToldGroups).groups
 
 
 def _process_list(body: bytes) -> tuple[ProcessInfo, ...]:

@@ -11,12 +11,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from aios.access.keys import Agent
+from aios.config import GroupSettings
 from aios.errors import Forbidden, NotFound
 from aios.events import AnyEvent, Event, KernelChanged, Lost
 from aios.server import body, sse
 from aios.server.auth import Caller, Credentials, Gate
 from aios.server.endpoint import Endpoint
 from aios.syscalls import (
+    GroupInfo,
     Nice,
     ProcessInfo,
     ProcessList,
@@ -64,6 +66,10 @@ class KeyList(msgspec.Struct, frozen=True):
     keys: tuple[Agent, ...]
 
 
+class GroupList(msgspec.Struct, frozen=True):
+    groups: tuple[GroupInfo, ...]
+
+
 class Health(msgspec.Struct, frozen=True):
     status: str
     """`ok`, or the state that keeps the kernel from taking calls: `starting`, `draining`."""
@@ -93,6 +99,8 @@ class Native:
             Endpoint("GET", "/aios/v1/events", self.events, None, AnyEvent, only),
             Endpoint("GET", "/aios/v1/status", self.status, None, dict[str, Any]),
             Endpoint("PUT", "/aios/v1/scheduler", self.set_policy, PolicyBody, dict[str, Any]),
+            Endpoint("GET", "/aios/v1/groups", self.groups, None, GroupList),
+            Endpoint("PUT", "/aios/v1/groups", self.set_group, GroupSettings, GroupInfo),
             Endpoint("GET", "/aios/v1/keys", self.keys, None, KeyList),
             Endpoint("POST", "/aios/v1/keys", self.create_key, NewKey, CreatedKey, status=201),
             Endpoint("DELETE", "/aios/v1/keys/{agent}", self.revoke_keys, None, KeyList),
@@ -170,6 +178,17 @@ class Native:
         asked = body.decode(await body.read(request, self._limit), PolicyBody)
         self._kernel.set_policy(asked.policy, asked.core)
         return body.reply(self._kernel.status())
+
+    async def groups(self, request: Request) -> Response:
+        """Groups with limits, and what is used of them. Admin."""
+        self._gate.admin(request)
+        return body.reply(GroupList(self._kernel.groups.list()))
+
+    async def set_group(self, request: Request) -> Response:
+        """Give a group these limits, in place of those it has, until the kernel ends. Admin."""
+        self._gate.admin(request)
+        asked = body.decode(await body.read(request, self._limit), GroupSettings)
+        return body.reply(self._kernel.groups.set(asked))
 
     async def keys(self, request: Request) -> Response:
         """List whose keys there are, never the keys. Admin."""

@@ -14,6 +14,8 @@ import secrets
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 
+import msgspec
+
 from aios.config import CoreSettings
 from aios.cores.core import Capabilities, ContextSpec, Ended, Seat, Sequence, Step, Yielded
 from aios.cores.llama import grammar
@@ -44,7 +46,7 @@ from aios.cores.llama.toolcalls import AnswerParser
 from aios.errors import AiosError, BadRequest, ContextOverflow, CoreUnavailable, by_code
 from aios.events import EventBus
 from aios.models.store import ModelStore
-from aios.syscalls import Delta, Embed, Embeddings, FinishReason, Generate, TokenLogprob, Usage
+from aios.syscalls import Delta, Embed, Embeddings, FinishReason, Generate, Sampling, TokenLogprob, Usage
 
 log = logging.getLogger(__name__)
 
@@ -251,13 +253,20 @@ class LlamaCore:
             tokens=sequence.tokens,
             generated=sequence.generated,
             ops=[to_wire(op) for op in seat.ops],
-            sampling=sequence.call.sampling,
+            sampling=self._sampling(sequence.call),
             seed=progress.seed,
             max_tokens=progress.max_tokens,
             stop=list(progress.prompt.stop),
             logprobs=sequence.call.logprobs,
             grammar=progress.prompt.grammar,
         )
+
+    def _sampling(self, call: Generate) -> Sampling:
+        """With `ignore_eos` (an extension that other engines have too) the model can't end its answer."""
+        if not call.extra.get("ignore_eos"):
+            return call.sampling
+        never = dict.fromkeys(self.end_tokens, float("-inf"))
+        return msgspec.structs.replace(call.sampling, logit_bias={**call.sampling.logit_bias, **never})
 
     def _steps(self, sequence: Sequence, progress: Progress, mail: Mail) -> list[Step]:
         """What a message from the worker means for the sequence. Raises what the worker reports as failed."""

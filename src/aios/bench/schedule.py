@@ -1,0 +1,145 @@
+"""`aios bench schedule`: many agents, one small model, forced lengths: what each way of ordering them gives."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import statistics
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import httpx
+from rich.console import Console
+
+from aios.bench.board import Board
+from aios.bench.drive import Row
+from aios.bench.modes import BACKOFF, Setup, served
+from aios.bench.report import machine, plotting, write_result
+from aios.bench.sessions import plans, run_sessions
+from aios.errors import AiosError
+from aios.models.store import ModelStore
+
+MODES = (
+    "direct-retry",
+    "engine-queue",
+    "aios-fifo-bare",
+    "aios-fifo",
+    "aios-rr",
+    "aios-program",
+    "aios-composed",
+)
+MODEL = "smollm2-135m-instruct"
+MEASURES = ("makespan_s", "completion_mean_s", "completion_p99_s", "wait_p50_s", "wait_p99_s", "kv_hit")
+
+
+def run(
+    out: Path,
+    *,
+    model: str = MODEL,
+    agents: int = 24,
+    slots: int = 4,
+    seeds: int = 5,
+    full: bool = False,
+    quick: bool = False,
+) -> None:
+    """Every mode on every seed; the modes of one seed run next to each other. `full`: other numbers of agents
+    too."""
+    with tempfile.TemporaryDirectory(prefix="aios-schedule-") as folder:
+        threads = len(os.sched_getaffinity(0))
+        path = ModelStore().resolve(model)
+        crowds = (8, 24, 64) if full else (8,) if quick else (agents,)
+        before = machine()
+        rows: list[dict[str, Any]] = []
+        for count in crowds:
+            setup = Setup(model, path, count, slots, threads, Path(folder), context=2048)
+            rows += asyncio.run(_sweep(setup, 1 if quick else seeds))
+    result = {
+        "bench": "schedule", "model": model, "slots": slots, "seeds": seeds, "agents": list(crowds),
+        "rows": merged(rows), "runs": rows, **before,
+    }  # fmt: skip
+    write_result(out, result)
+    plot(out / "plot.png", result)
+
+
+async def _sweep(setup: Setup, seeds: int) -> list[dict[str, Any]]:
+    console, rows = Console(), list[dict[str, Any]]()
+    for seed in range(1, seeds + 1):
+        for mode in MODES:
+            row = {"agents": setup.agents, "seed": seed, **await _one(setup, mode, seed)}
+            rows.append(row)
+            told = "  ".join(f"{name.removesuffix('_s')} {row[name]}" for name in MEASURES if name in row)
+            console.print(f"{setup.agents} agents, seed {seed}, {mode:16} {told or row['error']}")
+    return rows
+
+
+async def _one(setup: Setup, mode: str, seed: int) -> dict[str, Any]:
+    crowd = [Row(f"agent-{index:02}") for index in range(setup.agents)]
+    try:
+        async with served(setup, mode, BACKOFF) as way, Board(mode, crowd, None).shown():
+            done = await run_sessions(way, plans(setup.agents, seed), seed, crowd)
+            return done.row(mode)
+    except* (AiosError, httpx.HTTPError) as group:
+        failed = "; ".join(str(error) or repr(error) for error in group.exceptions)
+    return {"mode": mode, "error": failed}
+
+
+def merged(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row for each number of agents and mode: medians over the seeds of the measures and of their ratios to
+    `aios-fifo` of the same seed, with the range."""
+    found: list[dict[str, Any]] = []
+    for agents, mode in dict.fromkeys((row["agents"], row["mode"]) for row in rows):
+        same = [row for row in rows if (row["agents"], row["mode"]) == (agents, mode)]
+        good = [row for row in same if "error" not in row]
+        entry: dict[str, Any] = {"agents": agents, "mode": mode, "failed_runs": len(same) - len(good)}
+        for name in MEASURES if good else ():
+            values = [row[name] for row in good]
+            entry[name] = statistics.median(values)
+            entry[f"{name}_range"] = [min(values), max(values)]
+            if ratios := [r for row in good if (r := _gain(rows, row, name)) is not None]:
+                entry[f"{name}_gain_over_fifo"] = round(statistics.median(ratios), 3)
+                entry[f"{name}_gain_over_fifo_range"] = [round(min(ratios), 3), round(max(ratios), 3)]
+        found.append(entry)
+    return found
+
+
+def _gain(rows: list[dict[str, Any]], row: dict[str, Any], name: str) -> float | None:
+    """How many times less of a measure in seconds a run took than `aios-fifo` on the same seed and crowd."""
+    for base in rows:
+        if (base["mode"], base["agents"], base["seed"]) == ("aios-fifo", row["agents"], row["seed"]):
+            return base[name] / row[name] if name.endswith("_s") and base.get(name) and row[name] else None
+    return None
+
+
+def plot(path: Path, result: dict[str, Any]) -> None:
+    """Makespan and mean completion of each mode, and when the agents of the last crowd were done."""
+    pyplot = plotting()
+    crowd = max(result["agents"])
+    good = [row for row in result["rows"] if row["agents"] == crowd and "makespan_s" in row]
+    names = [row["mode"] for row in good]
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(13, 4.6))
+    places = range(len(names))
+    for shift, name, label in ((-0.2, "makespan_s", "makespan"), (0.2, "completion_mean_s", "mean completion")):
+        values = [row[name] for row in good]
+        low = [value - row[f"{name}_range"][0] for value, row in zip(values, good, strict=True)]
+        high = [row[f"{name}_range"][1] - value for value, row in zip(values, good, strict=True)]
+        bars = left.bar([x + shift for x in places], values, 0.4, label=label, yerr=[low, high], capsize=3)
+        left.bar_label(bars, fmt="%.0f", fontsize=8)
+    left.set_xticks(places, names, rotation=20, fontsize=8)
+    left.set_ylabel("s")
+    left.legend(fontsize=8)
+    left.set_title(f"{crowd} agents on {result['slots']} slots, median and range", fontsize=10)
+    for name in names:
+        times = sorted(
+            t for run in result["runs"] if run["mode"] == name and run["agents"] == crowd and "error" not in run
+            for t in run["completions_s"]
+        )  # fmt: skip
+        right.step(times, [(i + 1) / len(times) for i in range(len(times))], where="post", label=name)
+    right.set_xlabel("time from arrival to end, s")
+    right.set_ylabel("share of agents done")
+    right.legend(fontsize=8)
+    figure.suptitle(f"{result['model']}, {result['seeds']} seeds", fontsize=10)
+    figure.tight_layout()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)

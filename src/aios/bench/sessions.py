@@ -1,0 +1,127 @@
+"""Agents with forced lengths: what a scheduler is compared on. Everything is drawn from a seed.
+
+Every agent has one conversation of several calls, with a tool's pause between two. All share their
+instructions. Answers have the length they are told (`ignore_eos`), so every mode does the same work, whatever
+the model says."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from aios.bench.drive import Caller, CallRecord, Mode, Row, warm_up
+from aios.bench.report import percentile
+from aios.sdk import requests
+from aios.sdk.answers import raise_for
+from aios.syscalls import Exit, Message
+
+WORDS = tuple(
+    "river stone market letter garden window captain bridge winter silver forest engine harbour lantern"  # noqa: SIM905
+    " copper village thunder meadow compass orchard".split()
+)
+INSTRUCTIONS = "You are one of many agents that work on long tasks. " + " ".join(
+    f"Rule {n}: mind the {WORDS[n % 20]} and report every {WORDS[(7 * n) % 20]}." for n in range(1, 13)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One agent: it comes after `arrival` seconds and makes a call for each (words to read, tokens to write,
+    seconds of the tool afterwards)."""
+
+    arrival: float
+    steps: tuple[tuple[int, int, float], ...]
+
+
+def plans(agents: int, seed: int, *, spread_s: float = 0.0) -> list[Plan]:
+    """Sizes as agents have them: most do little, some do much (60 % two calls, 30 % four, 10 % ten). They come
+    evenly over `spread_s` seconds, in random order of size."""
+    draw = random.Random(seed)
+    sizes = [2] * round(0.6 * agents) + [4] * round(0.3 * agents)
+    sizes += [10] * (agents - len(sizes))
+    draw.shuffle(sizes)
+    return [
+        Plan(
+            spread_s * index / agents,
+            tuple((draw.randint(15, 60), draw.randint(16, 64), draw.expovariate(2.0)) for _ in range(size)),
+        )
+        for index, size in enumerate(sizes)
+    ]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What one mode did. `took`: each agent's time from its arrival to its end, seconds."""
+
+    makespan: float
+    took: list[float]
+    records: list[CallRecord]
+
+    def row(self, mode: str) -> dict[str, Any]:
+        """One row of the result."""
+        waits = [record.wait for record in self.records]
+        prompt = sum(record.prompt for record in self.records)
+        cached = sum(record.cached for record in self.records)
+        return {
+            "mode": mode,
+            "makespan_s": round(self.makespan, 2),
+            "completion_mean_s": round(sum(self.took) / len(self.took), 2),
+            "completion_p50_s": round(percentile(self.took, 0.5), 2),
+            "completion_p99_s": round(percentile(self.took, 0.99), 2),
+            "wait_p50_s": round(percentile(waits, 0.5), 3),
+            "wait_p99_s": round(percentile(waits, 0.99), 3),
+            "calls": len(self.records),
+            "prompt_tokens": prompt,
+            "prefilled_tokens": prompt - cached,
+            "generated_tokens": sum(record.generated for record in self.records),
+            "kv_hit": round(cached / prompt, 4) if prompt else 0.0,
+            "completions_s": [round(t, 2) for t in sorted(self.took)],
+        }
+
+
+async def run_sessions(mode: Mode, crowd: Sequence[Plan], seed: int, rows: list[Row]) -> Outcome:
+    """Run all agents to their ends. Raises the first error of any."""
+    records: list[CallRecord] = []
+    took: list[float] = []
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+    async with httpx.AsyncClient(timeout=1200.0, limits=limits, trust_env=False) as http:
+        await warm_up(http, mode)
+        began = time.monotonic()
+
+        async def one(index: int, plan: Plan) -> None:
+            await asyncio.sleep(plan.arrival)
+            arrived = time.monotonic()
+            await _work(Caller(http, mode, rows[index], records), plan, random.Random(f"{seed}/{index}"))
+            took.append(time.monotonic() - arrived)
+            rows[index].state = "done"
+            if mode.waiting == "kernel":
+                await _exit(http, mode, rows[index])
+
+        async with asyncio.TaskGroup() as tasks:
+            for index, plan in enumerate(crowd):
+                tasks.create_task(one(index, plan))
+        return Outcome(time.monotonic() - began, took, records)
+
+
+async def _work(caller: Caller, plan: Plan, draw: random.Random) -> None:
+    talk = [Message(role="system", content=INSTRUCTIONS)]
+    for turn, (words, tokens, gap_s) in enumerate(plan.steps):
+        told = " ".join(draw.choice(WORDS) for _ in range(words))
+        talk.append(Message(role="user", content=f"{turn}: {told}"))
+        done = await caller.chat(talk, max_tokens=tokens, temperature=0.0, ignore_eos=True)
+        talk.append(Message(role="assistant", content=done.choices[0].content))
+        if turn + 1 < len(plan.steps):
+            await asyncio.sleep(gap_s)
+
+
+async def _exit(http: httpx.AsyncClient, mode: Mode, row: Row) -> None:
+    """The program is over: the kernel learns how long such ones are."""
+    request = requests.process(Exit())
+    response = await http.post(f"{mode.url}{request.path}", json=request.body, headers={"X-Agent-Id": row.name})
+    raise_for(response.status_code, response.content)

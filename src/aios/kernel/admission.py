@@ -1,0 +1,41 @@
+"""What lets one llm call in: the limits of its process, and those of its groups."""
+
+from __future__ import annotations
+
+from aios.kernel.groups import Pass
+from aios.kernel.limits import Charge
+from aios.kernel.pool import Member
+from aios.syscalls import Usage
+
+
+class Admission:
+    """What one call holds of its process's account (`charge`) and of its groups (`group`, None where none has
+    limits), until `settle`. Over rates and concurrency it waits; over budgets it raises LimitExceeded."""
+
+    def __init__(self, charge: Charge, group: Pass | None) -> None:
+        self._charge, self._group = charge, group
+        self._member: Member | None = None
+
+    async def enter(self) -> None:
+        """Wait for its turn."""
+        await self._charge.enter()
+        if self._group is not None:
+            await self._group.enter()
+
+    async def hold(self, member: Member, prompt: int, most: int) -> None:
+        """Set aside what it can use on `member`: `prompt` tokens are read, at most `most` generated. Raises
+        LimitExceeded, ContextOverflow."""
+        self._member = member
+        self._charge.hold(prompt, most)
+        if self._group is not None:
+            await self._group.hold(prompt, prompt + most, member.cost(prompt, most))
+
+    def settle(self, usage: Usage, *, began: bool) -> None:
+        """It is over. One that was refused before it `began` costs nothing; one that was cut off, what it used
+        so far. Only the first time counts."""
+        used = usage if began else Usage()
+        tokens = used.prompt_tokens + used.completion_tokens
+        self._charge.settle(calls=int(began), tokens=tokens)
+        if self._group is not None:
+            cost = self._member.cost(used.prompt_tokens, used.completion_tokens) if self._member else 0.0
+            self._group.settle(tokens, cost)

@@ -1,0 +1,229 @@
+"""Groups of agents: a tree of budgets by name. `research/web` is below `research`.
+
+A call passes its own group and all above it. Over a rate or a concurrency limit it waits; over a budget it is
+refused, with the group's name and when it refills. Every call that is let in is let out (`Pass.settle`),
+however it ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+
+from aios.config import GroupSettings
+from aios.errors import BadRequest, ContextOverflow, LimitExceeded
+from aios.kernel.rates import Bucket, Purse
+from aios.kernel.records import GroupRow
+from aios.syscalls import GroupInfo
+
+POSITIVE = ("weight", "tokens_per_min", "requests_per_min", "concurrency", "max_queue", "spend_period_s")
+
+
+class Group:
+    """One group: its settings and what is used of them. `parent`: the group above, None at the top."""
+
+    def __init__(self, settings: GroupSettings, parent: Group | None) -> None:
+        self.parent = parent
+        self.calls = 0
+        self.purse = Purse(0.0, 0.0)
+        self.apply(settings)
+
+    def apply(self, settings: GroupSettings) -> None:
+        """Have other limits from now on. Calls under way go on under those they began with."""
+        self.settings = _checked(settings)
+        self.requests = _bucket(settings.requests_per_min)
+        self.tokens = _bucket(settings.tokens_per_min)
+        self.gate = asyncio.Semaphore(settings.concurrency) if settings.concurrency else None
+        self.purse.limit = float("inf") if settings.spend is None else settings.spend
+        self.purse.period_s = settings.spend_period_s
+
+    def chain(self) -> Iterator[Group]:
+        """Itself and all above it."""
+        group: Group | None = self
+        while group is not None:
+            yield group
+            group = group.parent
+
+    def check_queue(self) -> None:
+        most = self.settings.max_queue
+        if most is not None and self.calls >= most:
+            raise LimitExceeded(
+                f"Group {self.settings.name!r} has {self.calls} calls under way, and may have {most}.",
+                "Try again when some are over, or raise its `max_queue`.",
+                retry_after=1.0,
+            )
+
+    def check_context(self, tokens: int) -> None:
+        most = self.settings.max_context
+        if most is not None and tokens > most:
+            raise ContextOverflow(
+                f"The context may get {tokens} tokens long; group {self.settings.name!r} may have {most}.",
+                "Shorten the conversation or lower max_tokens, or raise the group's `max_context`.",
+            )
+
+    def check_spend(self, cost: float) -> None:
+        left = self.purse.left()
+        if cost > left:
+            wait = self.purse.refills_in()
+            raise LimitExceeded(
+                f"The call may cost {cost:.6g}, and group {self.settings.name!r} has {max(0.0, left):.6g} of "
+                f"its {self.settings.spend:.6g} left. It refills in {wait:.0f} s.",
+                "Wait, lower max_tokens, or raise the group's `spend`.",
+                retry_after=wait,
+            )
+
+    def row(self) -> GroupRow:
+        return GroupRow(name=self.settings.name, spent=self.purse.spent, began=self.purse.began)
+
+    def info(self) -> GroupInfo:
+        settings, purse = self.settings, self.purse
+        purse.left()
+        return GroupInfo(
+            name=settings.name,
+            weight=settings.weight,
+            calls=self.calls,
+            concurrency=settings.concurrency,
+            max_queue=settings.max_queue,
+            max_context=settings.max_context,
+            requests_per_min=settings.requests_per_min,
+            requests_left=self.requests.level if self.requests else None,
+            tokens_per_min=settings.tokens_per_min,
+            tokens_left=self.tokens.level if self.tokens else None,
+            spend=settings.spend,
+            spent=purse.spent,
+            refills_in_s=purse.refills_in() if settings.spend is not None else None,
+        )
+
+
+class Pass:
+    """What one call holds of its groups, from when it is accepted until `settle`. Raises LimitExceeded."""
+
+    def __init__(self, group: Group, keep: Callable[[Group], None]) -> None:
+        self._groups = tuple(group.chain())
+        self._keep = keep
+        self._gates: list[asyncio.Semaphore] = []
+        self._tokens: list[tuple[Bucket, int]] = []
+        self._cost = 0.0
+        self._settled = False
+        for each in self._groups:
+            each.check_queue()
+        for each in self._groups:
+            each.calls += 1
+
+    async def enter(self) -> None:
+        """Wait for the groups' rates of requests and for their concurrency."""
+        # From the bottom up, in every call: waiting for each other in a ring can't happen.
+        for gate in [group.gate for group in self._groups if group.gate is not None]:
+            await gate.acquire()
+            self._gates.append(gate)
+        for group in self._groups:
+            if group.requests is not None:
+                await group.requests.take(1.0)
+
+    async def hold(self, prompt: int, most: int, cost: float) -> None:
+        """Set aside `cost`, the most it can cost, and wait for the rate of tokens. `prompt` tokens are read
+        and at most `most` in all. Raises LimitExceeded, ContextOverflow."""
+        for group in self._groups:
+            group.check_context(most)
+            group.check_spend(cost)
+        for group in self._groups:
+            group.purse.held += cost
+        self._cost = cost
+        for bucket in [group.tokens for group in self._groups if group.tokens is not None]:
+            await bucket.take(float(prompt))
+            self._tokens.append((bucket, prompt))
+
+    def settle(self, tokens: int, cost: float) -> None:
+        """The call is over, took so many tokens and cost so much. Only the first time counts."""
+        if self._settled:
+            return
+        self._settled = True
+        for group in self._groups:
+            group.calls -= 1
+            group.purse.settle(self._cost, cost)
+            if cost:
+                self._keep(group)
+        for bucket, taken in self._tokens:
+            bucket.give(float(taken - tokens))
+        for gate in self._gates:
+            gate.release()
+
+
+class GroupTable:
+    """All groups that have settings, by name; `keep(group)`: it was spent from, write that down.
+
+    Names make the tree. A group without settings has no limits of its own and counts as the nearest above it
+    that has some."""
+
+    def __init__(self, settings: Iterable[GroupSettings], *, keep: Callable[[Group], None]) -> None:
+        self._keep = keep
+        self._groups: dict[str, Group] = {}
+        for each in sorted(settings, key=lambda one: one.name.count("/")):
+            self._groups[each.name] = Group(each, self._nearest(each.name.rpartition("/")[0]))
+
+    def restore(self, rows: Iterable[GroupRow]) -> None:
+        """What was spent before, in periods that go on."""
+        for row in rows:
+            if group := self._groups.get(row.name):
+                group.purse.spent, group.purse.began = row.spent, row.began
+
+    def enter(self, name: str) -> Pass | None:
+        """Let a call of group `name` in; None where no limit concerns it. Raises LimitExceeded."""
+        group = self._nearest(name)
+        return Pass(group, self._keep) if group is not None else None
+
+    def weight(self, name: str) -> float:
+        """Share of group `name` against the others: its weight among its siblings times the share of the group
+        above. A group without settings has a weight of 1."""
+        share = 1.0
+        parts = name.split("/")
+        for depth in range(1, len(parts) + 1):
+            here = "/".join(parts[:depth])
+            group = self._groups.get(here)
+            weight = group.settings.weight if group else 1.0
+            siblings = [g.settings.weight for name, g in self._groups.items() if _beside(name, here)]
+            share *= weight if depth == 1 else weight / (weight + sum(siblings))
+        return share
+
+    def set(self, settings: GroupSettings) -> GroupInfo:
+        """Give a group other limits, or its first."""
+        group = self._groups.get(settings.name)
+        if group is not None:
+            group.apply(settings)
+            return group.info()
+        group = self._groups[settings.name] = Group(settings, self._nearest(settings.name.rpartition("/")[0]))
+        for name, other in self._groups.items():  # those below have a nearer parent now
+            if name != settings.name:
+                other.parent = self._nearest(name.rpartition("/")[0])
+        return group.info()
+
+    def list(self) -> tuple[GroupInfo, ...]:
+        return tuple([group.info() for _, group in sorted(self._groups.items())])
+
+    def rows(self) -> list[GroupRow]:
+        return [group.row() for group in self._groups.values()]
+
+    def _nearest(self, name: str) -> Group | None:
+        while name:
+            if group := self._groups.get(name):
+                return group
+            name = name.rpartition("/")[0]
+        return None
+
+
+def _checked(settings: GroupSettings) -> GroupSettings:
+    """Raises BadRequest for a limit under which nothing could ever run."""
+    for name in POSITIVE:
+        value = getattr(settings, name)
+        if value is not None and value <= 0:
+            mend = "Use a positive number, or leave it out for no limit."
+            raise BadRequest(f"Group {settings.name!r}: {name} is {value}.", mend, param=name)
+    return settings
+
+
+def _beside(name: str, other: str) -> bool:
+    """Whether two groups have the same one above them."""
+    return name != other and name.rpartition("/")[0] == other.rpartition("/")[0]
+
+
+def _bucket(per_minute: float | None) -> Bucket | None:
+    return Bucket(per_minute) if per_minute else None

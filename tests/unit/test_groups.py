@@ -1,0 +1,178 @@
+"""Groups of agents: a tree of rates, budgets and shares."""
+
+import asyncio
+import time
+
+import pytest
+
+from aios.config import GroupSettings
+from aios.errors import BadRequest, ContextOverflow, LimitExceeded
+from aios.kernel.groups import Group, GroupTable, Pass
+from aios.kernel.rates import Bucket, Purse
+from aios.kernel.records import GroupRow
+
+pytestmark = pytest.mark.anyio
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def table(*groups: GroupSettings) -> tuple[GroupTable, list[str]]:
+    spent: list[str] = []
+    return GroupTable(groups, keep=lambda group: spent.append(group.settings.name)), spent
+
+
+def entered(groups: GroupTable, name: str) -> Pass:
+    found = groups.enter(name)
+    assert found is not None
+    return found
+
+
+def test_a_bucket_fills_with_time_and_never_beyond_a_minutes_worth():
+    clock = Clock()
+    bucket = Bucket(60.0, clock)
+    bucket.give(-90.0)
+    assert bucket.level == -30.0
+    clock.now += 40
+    assert bucket.level == 10.0
+    clock.now += 1e6
+    assert bucket.level == 60.0
+
+
+async def test_over_a_rate_calls_wait_in_the_order_in_which_they_came():
+    bucket = Bucket(6000.0)
+    bucket.give(-6000.0)  # empty: from here on 100 a second
+    order: list[int] = []
+
+    async def one(number: int) -> None:
+        await bucket.take(2.0)
+        order.append(number)
+
+    began = time.monotonic()
+    async with asyncio.TaskGroup() as tasks:
+        for number in range(5):
+            tasks.create_task(one(number))
+    assert order == [0, 1, 2, 3, 4]
+    assert time.monotonic() - began >= 0.09
+
+
+async def test_whoever_is_cancelled_while_it_waits_took_nothing_and_holds_nobody_up():
+    bucket = Bucket(6000.0)
+    bucket.give(-6000.0)
+    first = asyncio.create_task(bucket.take(5000.0))
+    second = asyncio.create_task(bucket.take(1.0))
+    await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.wait_for(second, 5)
+    assert bucket.level > -1
+
+
+def test_a_purse_refills_when_its_period_is_over():
+    clock = Clock()
+    purse = Purse(10.0, 60.0, spent=9.0, began=990.0, clock=clock)
+    assert (purse.left(), purse.refills_in()) == (1.0, 50.0)
+    purse.held += 1.0
+    clock.now += 50
+    assert purse.left() == 9.0  # what is held for calls under way stays held
+    purse.settle(1.0, 0.25)
+    assert purse.left() == 9.75
+
+
+async def test_over_a_budget_a_call_is_refused_with_the_group_and_when_it_refills():
+    groups, spent = table(
+        GroupSettings(name="research", spend=1.0, spend_period_s=3600), GroupSettings(name="research/web")
+    )
+    call = entered(groups, "research/web/bot")
+    await call.enter()
+    await call.hold(10, 20, 0.8)
+    other = entered(groups, "research")
+    with pytest.raises(LimitExceeded, match=r"'research' has 0\.2 of its 1 left\. It refills in") as caught:
+        await other.hold(10, 20, 0.5)
+    assert caught.value.retry_after == pytest.approx(3600, abs=5)
+    other.settle(0, 0.0)
+    call.settle(20, 0.1)
+    again = entered(groups, "research")
+    await again.hold(10, 20, 0.9)
+    again.settle(20, 0.9)
+    assert set(spent) == {"research", "research/web"}
+    info = {one.name: one for one in groups.list()}
+    assert info["research"].spent == pytest.approx(1.0)
+    assert info["research"].calls == 0
+
+
+async def test_concurrency_is_waited_for_and_the_queue_is_bounded():
+    groups, _ = table(GroupSettings(name="g", concurrency=1, max_queue=2))
+    first, second = entered(groups, "g"), entered(groups, "g")
+    with pytest.raises(LimitExceeded, match="2 calls under way"):
+        groups.enter("g")
+    await first.enter()
+    waiting = asyncio.create_task(second.enter())
+    await asyncio.sleep(0.01)
+    assert not waiting.done()
+    first.settle(0, 0.0)
+    await waiting
+    second.settle(0, 0.0)
+    assert groups.list()[0].calls == 0
+
+
+async def test_a_context_that_may_get_too_long_is_refused():
+    groups, _ = table(GroupSettings(name="g", max_context=100))
+    call = entered(groups, "g")
+    with pytest.raises(ContextOverflow, match="group 'g' may have 100"):
+        await call.hold(90, 101, 0.0)
+
+
+async def test_tokens_generated_are_paid_back_by_those_who_come_next():
+    groups, _ = table(GroupSettings(name="g", tokens_per_min=1000))
+    call = entered(groups, "g")
+    await call.hold(100, 5000, 0.0)
+    call.settle(3100, 0.0)
+    call.settle(3100, 0.0)  # only once
+    left = groups.list()[0].tokens_left
+    assert left is not None
+    assert left == pytest.approx(-2100, abs=20)
+
+
+async def test_limits_change_while_calls_are_under_way():
+    groups, _ = table(GroupSettings(name="a/b", concurrency=1))
+    call = entered(groups, "a/b")
+    await call.enter()
+    groups.set(GroupSettings(name="a", spend=5.0))
+    groups.set(GroupSettings(name="a/b", concurrency=2))
+    others = [entered(groups, "a/b") for _ in range(2)]
+    for other in others:
+        await other.enter()
+    for one in (call, *others):
+        one.settle(1, 0.5)
+    assert {one.name: one.spent for one in groups.list()}["a"] == 1.0  # not the call that began before
+    with pytest.raises(BadRequest, match="concurrency is 0"):
+        groups.set(GroupSettings(name="a", concurrency=0))
+
+
+def test_shares_are_weights_among_siblings_times_the_share_above():
+    groups, _ = table(
+        GroupSettings(name="a", weight=3.0),
+        GroupSettings(name="a/x", weight=1.0),
+        GroupSettings(name="a/y", weight=2.0),
+    )
+    assert groups.weight("a") == 3.0
+    assert groups.weight("other") == 1.0
+    assert groups.weight("a/x") == pytest.approx(1.0)
+    assert groups.weight("a/y") == pytest.approx(2.0)
+
+
+def test_what_was_spent_is_known_after_a_restart():
+    groups, _ = table(GroupSettings(name="g", spend=2.0, spend_period_s=1e9))
+    groups.restore([GroupRow(name="g", spent=1.5, began=time.time() - 5), GroupRow(name="gone", spent=9.0)])
+    assert groups.list()[0].spent == 1.5
+
+
+def test_a_group_without_limits_has_none():
+    groups, _ = table(GroupSettings(name="a"))
+    assert groups.enter("b") is None
+    assert Group(GroupSettings(name="x"), None).info().spend is None
