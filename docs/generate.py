@@ -13,6 +13,7 @@ SECTIONS = {
     "ServerSettings": "[server]",
     "StateSettings": "[state]",
     "SchedulerSettings": "[scheduler]",
+    "ContextSettings": "[context]",
     "ProcessSettings": "[processes]",
     "GroupSettings": "[[groups]]",
     "CoreSettings": "[[cores]]",

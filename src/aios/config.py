@@ -16,7 +16,7 @@ from typing import Any, cast, get_args, get_type_hints
 import msgspec
 
 from aios.errors import ConfigError
-from aios.syscalls import Limits
+from aios.syscalls import Limits, SchedulingClass, WindowPolicy
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -56,6 +56,13 @@ class SchedulerSettings(Section, frozen=True):
     """Most calls that may wait for one core; further callers wait at the door, they are not refused."""
 
 
+class ContextSettings(Section, frozen=True):
+    window: WindowPolicy = "error"
+    """What happens when a conversation outgrows the model's window: `error` refuses the call; `truncate` leaves
+    out the oldest messages, never the system's nor half of a tool call; `summarize` puts a summary of them in
+    their place, made by the model at low priority. A call may choose for itself."""
+
+
 class ProcessSettings(Section, frozen=True):
     """Defaults of a process made for an unknown caller."""
 
@@ -85,6 +92,8 @@ class GroupSettings(Section, frozen=True):
     """Calls under way at once, waiting and running together; over it, calls are refused."""
     max_context: int | None = None
     """Tokens of prompt and answer together; a call that may need more is refused."""
+    classes: tuple[SchedulingClass, ...] = ("interactive", "normal", "batch", "idle")
+    """Scheduling classes that its calls may choose."""
     spend: float | None = None
     """What calls may cost in a period, at the prices of the cores; a call that may cost more than what is left
     is refused, and told when the budget refills."""
@@ -161,6 +170,7 @@ class Settings(Section, frozen=True):
     server: ServerSettings = ServerSettings()
     state: StateSettings = StateSettings()
     scheduler: SchedulerSettings = SchedulerSettings()
+    context: ContextSettings = ContextSettings()
     processes: ProcessSettings = ProcessSettings()
     groups: tuple[GroupSettings, ...] = ()
     """Limits of groups of agents; a group without a table has none of its own."""

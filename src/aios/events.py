@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
-from aios.syscalls import ProcessState
+from aios.syscalls import ProcessState, WindowPolicy
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="event"):
@@ -90,6 +90,17 @@ class ContextMoved(Event, frozen=True, tag="context.moved"):
     bytes: int = 0
 
 
+class WindowChanged(Event, frozen=True, tag="context.window"):
+    """A conversation had outgrown the model's window: `left_out` messages were left out (or summarised),
+    `kept` make a prompt of `tokens` tokens."""
+
+    policy: WindowPolicy
+    left_out: int
+    kept: int
+    tokens: int
+    window: int
+
+
 class ProcessChanged(Event, frozen=True, tag="process.changed"):
     name: str
     state: ProcessState
@@ -135,6 +146,7 @@ AnyEvent = (
     | Interrupted
     | Finished
     | ContextMoved
+    | WindowChanged
     | ProcessChanged
     | CoreChanged
     | PolicyChanged

@@ -15,6 +15,7 @@ import msgspec
 Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
 FinishReason = Literal["stop", "length", "tool_calls", "cancelled"]
 SchedulingClass = Literal["interactive", "normal", "batch", "idle"]
+WindowPolicy = Literal["error", "truncate", "summarize"]
 Signal = Literal["kill", "pause", "resume"]
 
 
@@ -109,6 +110,10 @@ class Generate(Record, frozen=True, tag="llm.generate", tag_field="call"):
     stream: bool = True
     """The caller reads deltas as they come. False lets a core answer in one piece, where that is cheaper."""
     priority: int = 0
+    scheduling_class: SchedulingClass | None = None
+    """None: the class of the process."""
+    window: WindowPolicy | None = None
+    """What happens when `messages` outgrow the model's window; None: as the kernel is configured."""
     deadline_s: float | None = None
     """Seconds from arrival after which the call fails with `DeadlineExceeded`."""
     idempotency_key: str | None = None
@@ -297,6 +302,20 @@ class ProcessInfo(Record, frozen=True, tag="process"):
 
 class ProcessList(Record, frozen=True, tag="processes"):
     processes: tuple[ProcessInfo, ...]
+
+
+class ContextInfo(Record, frozen=True):
+    """What is in the window of a process's last call, in tokens: `system` (the leading system messages and
+    what the template adds), descriptions of `tools`, `history`; `free` is left for the answer. `messages`: how
+    many."""
+
+    pid: int
+    window: int
+    system: int
+    tools: int
+    history: int
+    free: int
+    messages: int
 
 
 class GroupInfo(Record, frozen=True):

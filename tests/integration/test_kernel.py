@@ -7,10 +7,11 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.kernels import ask, heard, say, settings, signal, spawn, until
 
-from aios.config import CoreSettings
+from aios.config import CoreSettings, GroupSettings
 from aios.cores.scripted import ScriptedCore
 from aios.errors import (
     AiosError,
@@ -501,3 +502,14 @@ async def test_a_defect_in_a_task_of_the_kernel_fails_its_calls_and_hangs_nobody
 
     with pytest.raises(ExceptionGroup, match="unhandled"):
         await broken()
+
+
+async def test_a_call_chooses_its_class_within_what_its_group_has(tmp_path: Path) -> None:
+    groups = (GroupSettings(name="tests", classes=("batch", "idle")),)
+    async with Kernel(msgspec.structs.replace(settings(tmp_path), groups=groups)) as kernel:
+        pid = kernel.processes.attach("ann", group="tests/unit")
+        with pytest.raises(Forbidden, match="'tests' may not use the class 'interactive'"):
+            await kernel.trap(pid, say("hello", scheduling_class="interactive"))
+        done = await kernel.trap(pid, say("hello", scheduling_class="idle"))
+        assert isinstance(done, Completion)
+        assert kernel.processes.info(pid).usage.calls == 1

@@ -161,7 +161,7 @@ async def test_a_worker_that_keeps_dying_fails_its_callers_and_hangs_nobody(tiny
             while not call.done():
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(m.core.worker_pid, signal.SIGKILL)
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(0)  # each worker dies before it can say much, however slow this machine is
             await call
         assert caught.group_contains(EngineCrashed)
         with pytest.raises(EngineCrashed):

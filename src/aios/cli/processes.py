@@ -47,6 +47,17 @@ def status(as_json: bool, state_dir: Path | None) -> None:
 
 
 @click.command()
+@click.argument("pid", type=int)
+@json_option
+@state_option
+def context(pid: int, as_json: bool, state_dir: Path | None) -> None:
+    """Show what the window of the last call of process PID holds."""
+    with connect(state_dir) as client:
+        told = client.context(pid)
+    render.show_json(told) if as_json else render.show(render.context_table(told))
+
+
+@click.command()
 @click.argument("name")
 @click.option("--group", default="", help="Privilege group.")
 @click.option("--class", "scheduling_class", default="normal", help="interactive, normal, batch or idle.")

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from aios.syscalls import GroupInfo, ProcessInfo
+from aios.syscalls import ContextInfo, GroupInfo, ProcessInfo
 
 STYLES = {"running": "green", "ready": "yellow", "paused": "magenta", "killed": "red", "exited": "dim"}
 
@@ -69,6 +69,20 @@ def process_table(processes: Iterable[ProcessInfo]) -> Table:
         table.add_column(name, justify="left" if left else "right", no_wrap=name != "NAME")
     for p in shown:
         table.add_row(*(cell(p) for cell in columns.values()))
+    return table
+
+
+def context_table(context: ContextInfo) -> Table:
+    """The parts of a window, with bars."""
+    table = Table(
+        box=None, pad_edge=False, header_style="bold", title=f"process {context.pid}", title_justify="left"
+    )
+    table.add_column("PART")
+    table.add_column("TOKENS", justify="right")
+    table.add_column("")
+    for part in ("system", "tools", "history", "free"):
+        tokens: int = getattr(context, part)
+        table.add_row(part, str(tokens), "█" * round(40 * tokens / context.window) if context.window else "")
     return table
 
 

@@ -22,6 +22,7 @@ from aios.events import (
     Queued,
     SyscallFinished,
     SyscallStarted,
+    WindowChanged,
 )
 
 
@@ -75,6 +76,11 @@ def _words(event: AnyEvent) -> str:
         case ContextMoved():
             return (
                 f"  context {event.context}: {event.where}, {event.tokens} tokens, {render.size(event.bytes)}"
+            )
+        case WindowChanged():
+            return (
+                f"  window of {event.window} outgrown ({event.policy}): {event.left_out} messages left out, "
+                f"{event.kept} kept, {event.tokens} tokens"
             )
         case ProcessChanged():
             return f"process {event.state} {event.reason}"

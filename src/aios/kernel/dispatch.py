@@ -12,7 +12,6 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import msgspec
@@ -34,6 +33,8 @@ from aios.kernel.pcb import Process
 from aios.kernel.pool import Member, Pool
 from aios.kernel.process import ProcessTable
 from aios.kernel.records import Entry, encode
+from aios.kernel.visit import Past, Visit
+from aios.kernel.windows import Windows
 from aios.scheduler.ticket import Ticket, kind_of
 from aios.syscalls import (
     Completion,
@@ -50,30 +51,11 @@ from aios.syscalls import (
     Spawn,
     Syscall,
     Usage,
+    WindowPolicy,
     kind,
 )
 
 T = TypeVar("T", Completion, ProcessInfo)
-
-
-@dataclass(slots=True)
-class Visit:
-    """An llm call inside the kernel. `entry`: as it is journalled, from when it is."""
-
-    process: Process
-    active: Active
-    ticket: Ticket
-    wanted: Claim | None
-    admission: Admission | None = None
-    entry: Entry | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Past:
-    """What a call that was open in a crash has from before."""
-
-    entry: Entry
-    charge: Charge
 
 
 class Dispatcher:
@@ -90,10 +72,12 @@ class Dispatcher:
         *,
         first_id: int,
         idempotency_ttl_s: float,
+        window: WindowPolicy,
     ) -> None:
         self._processes, self._groups, self._pool, self._journal = processes, groups, pool, journal
         self._bus, self._tasks = bus, tasks
         self._once = Once(journal, tasks, ttl_s=idempotency_ttl_s)
+        self.windows = Windows(window, bus, self._ask)
         self._effects = Effects(processes, pool, journal, bus)
         self._ids = itertools.count(first_id)
         self._boot = secrets.token_hex(4)  # numbers may come again after a crash, names of answers must not
@@ -149,6 +133,9 @@ class Dispatcher:
     async def _complete(self, process: Process, call: Generate) -> Completion:
         return await _last(self.stream(process.pid, call), Completion)
 
+    async def _ask(self, pid: int, call: Generate) -> Completion:
+        return await self._complete(self._processes.get(pid), call)
+
     async def _keyed(self, pid: int, call: Generate) -> AsyncGenerator[Delta | Completion, None]:
         wanted = claim(self._processes.get(pid).agent, call.idempotency_key or "", call)
         outputs = self._once.outputs(wanted, lambda: self._generate(pid, call, wanted), cancellable=True)
@@ -168,6 +155,7 @@ class Dispatcher:
         try:
             member = self._pool.route(call.model)
             with active:
+                call = await self.windows.fitted(process, member.core, call, active.id)
                 admission = await self._admit(visit)
                 sequences = await member.core.prepare(call, process.pid, process.group)
             prompt = max(len(sequence.tokens) for sequence in sequences)
@@ -239,12 +227,14 @@ class Dispatcher:
     ) -> Visit:
         """Let a call in, or raise Draining or Conflict. From here on it is counted, and told of."""
         self._check_open(process)
+        wanted_class = call.scheduling_class if isinstance(call, Generate) else None
+        urgency = self._groups.scheduling_class(process.group, process.scheduling_class, wanted_class)
         now = time.monotonic()
         id = next(self._ids) if past is None else past.entry.id
         active = Active(id, kind(call), now, self._tasks)
         ticket = Ticket(
             pid=process.pid, call_id=id, program=process.program, kind=kind_of(process.name),
-            group=process.group, scheduling_class=process.scheduling_class, nice=process.nice, arrival=now,
+            group=process.group, scheduling_class=urgency, nice=process.nice, arrival=now,
             weight=self._groups.weight(process.group),
         )  # fmt: skip
         if isinstance(call, Generate):

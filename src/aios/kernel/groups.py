@@ -10,10 +10,10 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator
 
 from aios.config import GroupSettings
-from aios.errors import BadRequest, ContextOverflow, LimitExceeded
+from aios.errors import BadRequest, ContextOverflow, Forbidden, LimitExceeded
 from aios.kernel.rates import Bucket, Purse
 from aios.kernel.records import GroupRow
-from aios.syscalls import GroupInfo
+from aios.syscalls import GroupInfo, SchedulingClass
 
 POSITIVE = ("weight", "tokens_per_min", "requests_per_min", "concurrency", "max_queue", "spend_period_s")
 
@@ -171,6 +171,22 @@ class GroupTable:
         group = self._nearest(name)
         return Pass(group, self._keep) if group is not None else None
 
+    def scheduling_class(
+        self, name: str, own: SchedulingClass, wanted: SchedulingClass | None
+    ) -> SchedulingClass:
+        """The class of a call that asks for `wanted`, of a process of class `own`: what it wants, else its
+        own, else the most urgent that the group and all above it have. Raises Forbidden for one that they have
+        not."""
+        group = self._nearest(name)
+        for each in group.chain() if group is not None else ():
+            classes = each.settings.classes
+            if wanted is not None and wanted not in classes:
+                what = f"Group {each.settings.name!r} may not use the class {wanted!r}."
+                raise Forbidden(what, f"Choose one of {', '.join(classes)}.", param="scheduling_class")
+            if own not in classes:
+                own = classes[0]
+        return wanted or own
+
     def weight(self, name: str) -> float:
         """Share of group `name` against the others: its weight among its siblings times the share of the group
         above. A group without settings has a weight of 1."""
@@ -217,6 +233,8 @@ def _checked(settings: GroupSettings) -> GroupSettings:
         if value is not None and value <= 0:
             mend = "Use a positive number, or leave it out for no limit."
             raise BadRequest(f"Group {settings.name!r}: {name} is {value}.", mend, param=name)
+    if not settings.classes:
+        raise BadRequest(f"Group {settings.name!r} has no class.", "Give it one at least.", param="classes")
     return settings
 
 

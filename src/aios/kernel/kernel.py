@@ -32,7 +32,7 @@ from aios.kernel.status import KernelState, KernelStatus, ModelInfo
 from aios.models import catalogue
 from aios.scheduler.policy import SchedulingPolicy
 from aios.scheduler.scheduler import Scheduler
-from aios.syscalls import Completion, Delta, Generate, Result, Syscall
+from aios.syscalls import Completion, ContextInfo, Delta, Generate, Result, Syscall
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class Kernel:
             self.bus,
             kv_of=self._pool.kv_of,
             keep=self._keep,
-            gone=self._pool.drop,
+            gone=self._forget,
         )
         self.groups = GroupTable(
             settings.groups, keep=lambda group: self._journal.spend(group.settings.name, group.row)
@@ -96,6 +96,10 @@ class Kernel:
         Raises ConfigError (no such policy), NotFound (no such core)."""
         for scheduler in self._pool.schedulers(core):
             scheduler.set_policy(self._policy(policy))
+
+    async def composition(self, pid: int) -> ContextInfo:
+        """What the window of the last call of a process holds. Raises NotFound."""
+        return await self._need().windows.composition(self.processes.get(pid))
 
     # -- what it is --------------------------------------------------------------------------------
 
@@ -169,6 +173,7 @@ class Kernel:
         self._dispatcher = Dispatcher(
             self.processes, self.groups, self._pool, self._journal, self.bus, tasks,
             first_id=recovered.next_id, idempotency_ttl_s=self.settings.state.idempotency_ttl_s,
+            window=self.settings.context.window,
         )  # fmt: skip
         self.groups.restore(recovered.groups)
         self.processes.restore(recovered.processes, recovered.next_pid)
@@ -265,6 +270,12 @@ class Kernel:
     def _keep(self, process: Process) -> None:
         self._need()
         self._journal.touch(process.pid, process.row)
+
+    def _forget(self, pid: int) -> None:
+        """A process is gone: nothing of it is kept for its next call."""
+        self._pool.drop(pid)
+        if self._dispatcher is not None:
+            self._dispatcher.windows.forget(pid)
 
     def _change(self, state: KernelState) -> None:
         if state != self._state:

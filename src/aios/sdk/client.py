@@ -18,7 +18,18 @@ from aios.sdk.answers import decoded
 from aios.sdk.requests import MessageLike, Request
 from aios.sdk.stream import AsyncDeltas, Deltas, EventLines
 from aios.sdk.transport import ENDLESS, RETRIES, TIMEOUT, Tries, checked, failures_told
-from aios.syscalls import Completion, Embeddings, Exit, GroupInfo, Nice, ProcessInfo, Result, Spawn, Syscall
+from aios.syscalls import (
+    Completion,
+    ContextInfo,
+    Embeddings,
+    Exit,
+    GroupInfo,
+    Nice,
+    ProcessInfo,
+    Result,
+    Spawn,
+    Syscall,
+)
 
 T = TypeVar("T")
 
@@ -127,6 +138,10 @@ class AsyncClient:
     async def set_policy(self, policy: str, core: str = "") -> dict[str, Any]:
         """Order the calls of a core ("": of all) by another policy; the kernel's status then."""
         return await self.request(requests.set_policy(policy, core))
+
+    async def context(self, pid: int) -> ContextInfo:
+        """What the window of a process's last call holds, in tokens."""
+        return await self.request(requests.context(pid))
 
     async def groups(self) -> tuple[GroupInfo, ...]:
         """Groups with limits, and what is used of them."""
@@ -249,6 +264,9 @@ class Client:
 
     def set_policy(self, policy: str, core: str = "") -> dict[str, Any]:
         return self.request(requests.set_policy(policy, core))
+
+    def context(self, pid: int) -> ContextInfo:
+        return self.request(requests.context(pid))
 
     def groups(self) -> tuple[GroupInfo, ...]:
         return self.request(requests.groups())

@@ -18,6 +18,7 @@ from aios.errors import CoreProtocolError
 from aios.sdk import answers
 from aios.syscalls import (
     Completion,
+    ContextInfo,
     Embeddings,
     GroupInfo,
     Message,
@@ -97,6 +98,10 @@ def status() -> Request[dict[str, Any]]:
 
 def set_policy(policy: str, core: str) -> Request[dict[str, Any]]:
     return Request("PUT", "/aios/v1/scheduler", _told, {"policy": policy, "core": core})
+
+
+def context(pid: int) -> Request[ContextInfo]:
+    return Request("GET", f"/aios/v1/processes/{pid}/context", lambda told: answers.decoded(told, ContextInfo))
 
 
 def groups() -> Request[tuple[GroupInfo, ...]]:

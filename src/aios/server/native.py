@@ -18,6 +18,7 @@ from aios.server import body, sse
 from aios.server.auth import Caller, Credentials, Gate
 from aios.server.endpoint import Endpoint
 from aios.syscalls import (
+    ContextInfo,
     GroupInfo,
     Nice,
     ProcessInfo,
@@ -96,6 +97,7 @@ class Native:
             Endpoint("DELETE", one, self.kill, None, ProcessInfo),
             Endpoint("POST", f"{one}/signal", self.signal, SignalBody, ProcessInfo),
             Endpoint("POST", f"{one}/nice", self.nice, NiceBody, ProcessInfo),
+            Endpoint("GET", f"{one}/context", self.context, None, ContextInfo),
             Endpoint("GET", "/aios/v1/events", self.events, None, AnyEvent, only),
             Endpoint("GET", "/aios/v1/status", self.status, None, dict[str, Any]),
             Endpoint("PUT", "/aios/v1/scheduler", self.set_policy, PolicyBody, dict[str, Any]),
@@ -158,6 +160,11 @@ class Native:
         """Set the nice value of a process."""
         asked = body.decode(await body.read(request, self._limit), NiceBody)
         return await self._on_process(request, Nice(pid=_pid(request), nice=asked.nice))
+
+    async def context(self, request: Request) -> Response:
+        """What the window of a process's last call holds, in tokens. Admin."""
+        self._gate.admin(request)
+        return body.reply(await self._kernel.composition(_pid(request)))
 
     async def events(self, request: Request) -> Response:
         """Follow the kernel's events as server-sent events, from now until the kernel drains. Admin."""

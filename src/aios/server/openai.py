@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 
-from aios.errors import BadRequest, UnknownModel
+from aios.errors import UnknownModel
 from aios.server import answers, body, sse
 from aios.server.answers import ChatStream, TextStream
 from aios.server.auth import Gate
 from aios.server.endpoint import Endpoint
+from aios.server.hints import hints_of
 from aios.server.requests import ChatRequest, CompletionRequest, EmbeddingRequest, parse
 from aios.syscalls import Completion, Delta, Embeddings, Generate, Syscall
 
@@ -48,7 +47,7 @@ class OpenAI:
         known = self._gate.credentials(request)
         asked, extra = parse(await body.read(request, self._limit), ChatRequest)
         caller = self._gate.caller(request, known, asked.agent_id, asked.user)
-        call = asked.generate(extra, _deadline(request.headers), _key(request.headers))
+        call = asked.generate(extra, hints_of(request.headers))
         legacy = asked.legacy_functions()
         if asked.stream:
             chunks = ChatStream(self._model(call), legacy=legacy, usage=asked.wants_usage())
@@ -63,7 +62,7 @@ class OpenAI:
         known = self._gate.credentials(request)
         asked, extra = parse(await body.read(request, self._limit), CompletionRequest)
         caller = self._gate.caller(request, known, asked.agent_id, asked.user)
-        calls = asked.generate(extra, _deadline(request.headers), _key(request.headers))
+        calls = asked.generate(extra, hints_of(request.headers))
         echoes = [asked.echoed(call.prompt) for call in calls]
         if asked.stream:
             chunks = TextStream(self._model(calls[0]), usage=asked.wants_usage(), echoes=echoes)
@@ -159,20 +158,3 @@ def _completion(result: object) -> Completion:
 def _nobody() -> Response:
     """The answer to a client that is gone."""
     return Response(status_code=499)
-
-
-def _key(headers: Headers) -> str | None:
-    return headers.get("idempotency-key") or None
-
-
-def _deadline(headers: Headers) -> float | None:
-    text = headers.get("x-deadline")
-    if text is None:
-        return None
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds < math.inf:
-        raise BadRequest(f"X-Deadline {text!r} is no number of seconds above 0.", param="X-Deadline")
-    return seconds

@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from aios.errors import BadRequest
 from aios.server.body import decode
+from aios.server.hints import Caller, Hints, Wire
 from aios.syscalls import (
     Embed,
     FunctionCall,
@@ -33,10 +34,6 @@ Penalty = Annotated[float, Meta(ge=-2, le=2)]
 Count = Annotated[int, Meta(ge=0)]
 Rivals = Annotated[int, Meta(ge=0, le=20)]
 Name = Annotated[str, Meta(min_length=1)]
-
-
-class Wire(msgspec.Struct, kw_only=True):
-    """Base of request bodies: unknown fields are let through."""
 
 
 class Part(Wire):
@@ -126,16 +123,7 @@ class StreamOptions(Wire):
     include_usage: bool | None = None
 
 
-class Caller(Wire):
-    """Fields that tell who is calling, in any body."""
-
-    model: str | None = None
-    user: str | None = None
-    agent_id: str | None = None
-    """AIOS: the calling agent, as header `X-Agent-Id`."""
-
-
-class Sampled(Caller):
+class Sampled(Hints):
     """Parameters that chat and text completions share."""
 
     temperature: Annotated[float, Meta(ge=0)] | None = None
@@ -152,12 +140,6 @@ class Sampled(Caller):
     stop: str | list[str] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    priority: int | None = None
-    """AIOS: higher runs earlier, among the caller's own calls."""
-    deadline_s: Annotated[float, Meta(gt=0)] | None = None
-    """AIOS: seconds after which the call fails, as header `X-Deadline`."""
-    idempotency_key: str | None = None
-    """AIOS: a call of the same key gets the stored answer, as header `Idempotency-Key`."""
     grammar: str | None = None
     """AIOS: GBNF or Lark text that the answer must match."""
 
@@ -171,6 +153,12 @@ class Sampled(Caller):
         if given.get("top_k", 0) < 0:
             del given["top_k"]  # -1 is how some clients say "off"
         return Sampling(**given)
+
+    def hinted(self, hints: Hints) -> dict[str, Any]:
+        """What both kinds of call take from the headers, else from the body."""
+        names = ("priority", "scheduling_class", "deadline_s", "window")
+        given = {name: getattr(hints, name) or getattr(self, name) for name in names}
+        return {name: value for name, value in given.items() if value is not None}
 
     def format(self) -> ResponseFormat:
         if self.grammar is not None:
@@ -200,7 +188,7 @@ class ChatRequest(Sampled, kw_only=True):
     def legacy_functions(self) -> bool:
         return self.functions is not None and not self.tools
 
-    def generate(self, extra: dict[str, Any], deadline_s: float | None, key: str | None) -> Generate:
+    def generate(self, extra: dict[str, Any], hints: Hints) -> Generate:
         """The syscall. Raises BadRequest."""
         functions = [tool.function for tool in self.tools] if self.tools else self.functions or ()
         tools = tuple([function.spec() for function in functions])
@@ -217,10 +205,9 @@ class ChatRequest(Sampled, kw_only=True):
             n=self.n or 1,
             stream=bool(self.stream),
             logprobs=(self.top_logprobs or 0) if self.logprobs else None,
-            priority=self.priority or 0,
-            deadline_s=deadline_s or self.deadline_s,
-            idempotency_key=key or self.idempotency_key,
+            idempotency_key=hints.idempotency_key or self.idempotency_key,
             extra=extra,
+            **self.hinted(hints),
         )
 
     def _tool_choice(self, tools: tuple[ToolSpec, ...]) -> str:
@@ -245,10 +232,10 @@ class CompletionRequest(Sampled, kw_only=True):
     logprobs: Rivals | None = None
     echo: bool | None = None
 
-    def generate(self, extra: dict[str, Any], deadline_s: float | None, key: str | None) -> list[Generate]:
+    def generate(self, extra: dict[str, Any], hints: Hints) -> list[Generate]:
         """One syscall a prompt. Raises BadRequest."""
         prompts = _texts("prompt", self.prompt)
-        key = key or self.idempotency_key
+        key = hints.idempotency_key or self.idempotency_key
         one = Generate(
             model=self.model or "",
             response_format=self.format(),
@@ -258,9 +245,8 @@ class CompletionRequest(Sampled, kw_only=True):
             n=self.n or 1,
             stream=bool(self.stream),
             logprobs=self.logprobs,
-            priority=self.priority or 0,
-            deadline_s=deadline_s or self.deadline_s,
             extra=extra,
+            **self.hinted(hints),
         )
         keys = [key] if len(prompts) == 1 else [key and f"{key}/{i}" for i in range(len(prompts))]
         return [

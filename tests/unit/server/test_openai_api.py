@@ -228,10 +228,20 @@ async def test_models(stand: Any) -> None:
 
 
 async def test_headers_can_say_what_the_body_can(stand: Any) -> None:
-    async with stand.client(idempotency_key="k", x_deadline="2.5") as client:
-        await client.post(CHAT, json=ASK)
+    told = {"x_priority": "-2", "x_scheduling_class": "batch", "x_window": "summarize"}
+    async with stand.client(idempotency_key="k", x_deadline="2.5", **told) as client:
+        await client.post(CHAT, json={**ASK, "priority": 7})
     (_, call) = stand.kernel.made[-1]
     assert (call.idempotency_key, call.deadline_s) == ("k", 2.5)
+    assert (call.priority, call.scheduling_class, call.window) == (-2, "batch", "summarize")
+
+
+@pytest.mark.parametrize("name", ["X-Priority", "X-Scheduling-Class", "X-Window"])
+async def test_a_header_of_a_wrong_value_is_named(stand: Any, name: str) -> None:
+    async with stand.client(**{name.lower().replace("-", "_"): "urgent"}) as client:
+        response = await client.post(CHAT, json=ASK)
+    assert response.status_code == 400
+    assert response.json()["error"]["param"] == name
 
 
 @pytest.mark.parametrize("deadline", ["soon", "0", "-1", "nan", "inf"])

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from aios.errors import BadRequest
+from aios.server.hints import Hints
 from aios.server.requests import ChatRequest, CompletionRequest, EmbeddingRequest, parse
 from aios.syscalls import Generate, Message, Sampling
 
@@ -20,12 +21,12 @@ WEATHER = {
 
 def chat(**fields: Any) -> Generate:
     request, extra = parse(msgspec.json.encode({"messages": ASK, **fields}), ChatRequest)
-    return request.generate(extra, None, None)
+    return request.generate(extra, Hints())
 
 
 def text(**fields: Any) -> list[Generate]:
     request, extra = parse(msgspec.json.encode(fields), CompletionRequest)
-    return request.generate(extra, None, None)
+    return request.generate(extra, Hints())
 
 
 def test_the_least_request_gets_the_defaults_of_the_api() -> None:
@@ -155,8 +156,18 @@ def test_logprobs() -> None:
 
 
 def test_what_the_kernel_adds_can_be_in_the_body() -> None:
-    call = chat(priority=3, deadline_s=1.5, idempotency_key="k", agent_id="a")
+    call = chat(
+        priority=3,
+        deadline_s=1.5,
+        idempotency_key="k",
+        agent_id="a",
+        scheduling_class="batch",
+        window="truncate",
+    )
     assert (call.priority, call.deadline_s, call.idempotency_key, call.extra) == (3, 1.5, "k", {})
+    assert (call.scheduling_class, call.window) == ("batch", "truncate")
+    (one,) = text(prompt="a", scheduling_class="idle")
+    assert (one.scheduling_class, one.window) == ("idle", None)
 
 
 @pytest.mark.parametrize(
