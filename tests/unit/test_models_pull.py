@@ -27,6 +27,9 @@ NOBODY = "http://127.0.0.1:9"  # the discard port: refused at once
 class Hub(ThreadingHTTPServer):
     """Serves `data`; each answer breaks after the next of `cuts` bytes, if there is one."""
 
+    def handle_error(self, request, client_address) -> None:
+        """A client that stops reading is nothing to tell of."""
+
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Answer)
         self.data = DATA
