@@ -43,6 +43,8 @@ class ServerSettings(Section, frozen=True):
 class StateSettings(Section, frozen=True):
     dir: str = ""
     """Folder of the journal, the keys and the daemon file; "" is `$XDG_STATE_HOME/aios`."""
+    trace_events: int = 20_000
+    """Newest events that are kept in memory for `aios trace`; 0: none."""
     idempotency_ttl_s: float = 86_400.0
     """How long a stored answer is kept for its idempotency key, seconds."""
 

@@ -176,6 +176,10 @@ class Subscription:
         self._events.append(event)
         self._wake.set()
 
+    def unread(self) -> tuple[Event, ...]:
+        """What is there, which stays: of a subscription that nobody reads, the newest `limit` events."""
+        return tuple(self._events)
+
     def close(self) -> None:
         self._closed = True
         self._wake.set()

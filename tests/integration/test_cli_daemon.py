@@ -173,6 +173,17 @@ def test_strace_shows_calls_as_they_happen(daemon: Daemon, aios: Callable[..., s
         tracer.stdout.close()
 
 
+def test_what_happened_can_be_exported_and_drawn(daemon: Daemon, aios: Callable[..., str]) -> None:
+    with Client(daemon.url, agent="seen") as client:
+        client.chat(ask("one two three"))
+    aios("trace", "export", "trace.json")
+    told = json.loads((daemon.folder / "trace.json").read_text())["traceEvents"]
+    assert {"run", "wait"} <= {event["name"] for event in told}
+    assert "2 rows" in aios("timeline", "--png", "trace.png")
+    (window,) = [p for p in json.loads(aios("ps", "--json")) if p["name"] == "seen"]
+    assert json.loads(aios("context", str(window["pid"]), "--json"))["messages"] == 1
+
+
 def test_a_process_that_is_not_there_is_told(daemon: Daemon, capsys: pytest.CaptureFixture[str]) -> None:
     for command in (["strace", "77"], ["kill", "77"], ["pause", "77"]):
         assert _run(command) == 4

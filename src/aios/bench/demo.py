@@ -27,10 +27,11 @@ from rich.table import Table
 from aios.bench.board import Board
 from aios.bench.drive import Backoff, Row, Run, drive
 from aios.bench.modes import BACKOFF, CONTEXT, Setup, served
-from aios.bench.report import machine, plotting, write_result
+from aios.bench.report import machine, write_result
 from aios.errors import AiosError
 from aios.models import catalogue
 from aios.models.store import ModelStore
+from aios.telemetry.plots import plotting
 
 MODES = ("direct-retry", "direct-retry-cached", "engine-queue", "aios-fifo", "aios-rr")
 GAP_S = 1.0

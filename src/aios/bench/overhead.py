@@ -24,8 +24,9 @@ import aiohttp
 import msgspec
 
 from aios.bench.daemon import serving
-from aios.bench.report import machine, percentile, plotting, write_result
+from aios.bench.report import machine, percentile, write_result
 from aios.errors import CoreUnavailable
+from aios.telemetry.plots import plotting
 
 AGENTS = {1: 48, 16: 16, 64: 12, 250: 12}
 """Number of agents: calls of each in one repetition, after one that warms up."""

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from aios.errors import ConfigError
+from aios.telemetry.plots import plotting
 
 
 def machine() -> dict[str, Any]:
@@ -43,18 +43,6 @@ def percentile(values: Sequence[float], share: float) -> float:
     """The value below which `share` of `values` lie (nearest rank); 0.0 of none."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
-
-
-def plotting() -> Any:
-    """matplotlib's pyplot, for files. Raises ConfigError when it is not installed."""
-    try:
-        import matplotlib
-    except ModuleNotFoundError as error:
-        raise ConfigError("Plots need matplotlib.", "Install it: pip install 'aios[bench]'") from error
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    return pyplot
 
 
 def save_bars(

@@ -15,10 +15,11 @@ from rich.console import Console
 from aios.bench.board import Board
 from aios.bench.drive import Row
 from aios.bench.modes import BACKOFF, Setup, served
-from aios.bench.report import machine, plotting, write_result
+from aios.bench.report import machine, write_result
 from aios.bench.sessions import plans, run_sessions
 from aios.errors import AiosError
 from aios.models.store import ModelStore
+from aios.telemetry.plots import plotting
 
 MODES = (
     "direct-retry",

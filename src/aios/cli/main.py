@@ -25,6 +25,8 @@ COMMANDS = {
     "nice": ("aios.cli.processes:nice", "Change how favoured a process is."),
     "strace": ("aios.cli.strace:strace", "Follow a process's syscalls, live."),
     "context": ("aios.cli.processes:context", "Show what a process's window holds."),
+    "trace": ("aios.cli.trace:trace", "Export what happened lately."),
+    "timeline": ("aios.cli.trace:timeline", "Draw what happened lately."),
     "status": ("aios.cli.processes:status", "Show the kernel and its cores."),
     "scheduler": ("aios.cli.scheduler:scheduler", "Show and change the scheduling policy."),
     "groups": ("aios.cli.groups:groups", "Show and change limits of groups of agents."),

@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import aios
 from aios import plugins
@@ -21,7 +21,7 @@ from aios.access.keys import KeyRing
 from aios.config import CoreSettings, Settings
 from aios.cores.core import Core
 from aios.errors import AiosError, Cancelled, Conflict, Draining
-from aios.events import EventBus, JournalChanged, KernelChanged
+from aios.events import EventBus, JournalChanged, KernelChanged, Subscription
 from aios.kernel.dispatch import Dispatcher
 from aios.kernel.groups import GroupTable
 from aios.kernel.journal import Journal
@@ -33,6 +33,7 @@ from aios.models import catalogue
 from aios.scheduler.policy import SchedulingPolicy
 from aios.scheduler.scheduler import Scheduler
 from aios.syscalls import Completion, ContextInfo, Delta, Generate, Result, Syscall
+from aios.telemetry.trace import chrome_trace
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +73,7 @@ class Kernel:
         )
         self._cores = cores
         self._dispatcher: Dispatcher | None = None
+        self._lately: Subscription | None = None
         self._stack = AsyncExitStack()
         self._state: KernelState = "closed"
         self._began = 0.0
@@ -96,6 +98,11 @@ class Kernel:
         Raises ConfigError (no such policy), NotFound (no such core)."""
         for scheduler in self._pool.schedulers(core):
             scheduler.set_policy(self._policy(policy))
+
+    def trace(self) -> dict[str, Any]:
+        """The newest events as a timeline in Chrome's trace format."""
+        names = {info.pid: info.name for info in self.processes.list(all=True)}
+        return chrome_trace(self._lately.unread() if self._lately else (), names)
 
     async def composition(self, pid: int) -> ContextInfo:
         """What the window of the last call of a process holds. Raises NotFound."""
@@ -166,6 +173,8 @@ class Kernel:
         self._change("draining")
 
     async def _start(self, stack: AsyncExitStack) -> None:
+        if kept := self.settings.state.trace_events:
+            self._lately = stack.enter_context(self.bus.subscribe(kept))
         recovered = await self._journal.open()
         stack.push_async_callback(self._journal.close)
         tasks = await stack.enter_async_context(self._task_group())

@@ -51,6 +51,7 @@ class Composed:
         if item not in self._known:
             self._known.add(item)
             self._groups.enter(item.group)
+        self._programs.setdefault(item.program, Program(item.kind))
         key = (self.level_of(item), -item.resident_tokens, item.queued)
         self._queues.setdefault((class_rank(item), item.group), ReadyQueue()).push(item, key)
         self._waiting.push(item, item.queued)
@@ -88,8 +89,8 @@ class Composed:
 
     def left(self, item: Item, now: float, *, ended: bool) -> None:
         if ended:
-            program = self._programs.setdefault(item.program, Program(item.kind))
-            program.attained += item.attained
+            if program := self._programs.get(item.program):
+                program.attained += item.attained
             self._forget(item)
 
     def retire(self, program: str) -> None:

@@ -135,6 +135,10 @@ class AsyncClient:
         """What the kernel says of itself."""
         return await self.request(requests.status())
 
+    async def trace(self) -> dict[str, Any]:
+        """The kernel's newest events as a timeline in Chrome's trace format."""
+        return await self.request(requests.trace())
+
     async def set_policy(self, policy: str, core: str = "") -> dict[str, Any]:
         """Order the calls of a core ("": of all) by another policy; the kernel's status then."""
         return await self.request(requests.set_policy(policy, core))
@@ -261,6 +265,9 @@ class Client:
 
     def status(self) -> dict[str, Any]:
         return self.request(requests.status())
+
+    def trace(self) -> dict[str, Any]:
+        return self.request(requests.trace())
 
     def set_policy(self, policy: str, core: str = "") -> dict[str, Any]:
         return self.request(requests.set_policy(policy, core))

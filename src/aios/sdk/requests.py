@@ -96,6 +96,10 @@ def status() -> Request[dict[str, Any]]:
     return Request("GET", "/aios/v1/status", _told)
 
 
+def trace() -> Request[dict[str, Any]]:
+    return Request("GET", "/aios/v1/trace", _told)
+
+
 def set_policy(policy: str, core: str) -> Request[dict[str, Any]]:
     return Request("PUT", "/aios/v1/scheduler", _told, {"policy": policy, "core": core})
 

@@ -100,6 +100,7 @@ class Native:
             Endpoint("GET", f"{one}/context", self.context, None, ContextInfo),
             Endpoint("GET", "/aios/v1/events", self.events, None, AnyEvent, only),
             Endpoint("GET", "/aios/v1/status", self.status, None, dict[str, Any]),
+            Endpoint("GET", "/aios/v1/trace", self.trace, None, dict[str, Any]),
             Endpoint("PUT", "/aios/v1/scheduler", self.set_policy, PolicyBody, dict[str, Any]),
             Endpoint("GET", "/aios/v1/groups", self.groups, None, GroupList),
             Endpoint("PUT", "/aios/v1/groups", self.set_group, GroupSettings, GroupInfo),
@@ -177,6 +178,11 @@ class Native:
         """Version, uptime, and each core with its slots, queue and KV. Admin."""
         self._gate.admin(request)
         return body.reply(self._kernel.status())
+
+    async def trace(self, request: Request) -> Response:
+        """The newest events as a timeline in Chrome's trace format, which Perfetto reads. Admin."""
+        self._gate.admin(request)
+        return body.reply(self._kernel.trace())
 
     async def set_policy(self, request: Request) -> Response:
         """Order calls by another policy from now on; none that waits is lost. Answers with the status.

@@ -1,0 +1,1 @@
+"""The kernel's events for other eyes: traces and pictures."""
