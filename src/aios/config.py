@@ -11,12 +11,14 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast, get_args, get_type_hints
+from typing import Any, Literal, cast, get_args, get_type_hints
 
 import msgspec
 
 from aios.errors import ConfigError
 from aios.syscalls import Limits, SchedulingClass, WindowPolicy
+
+Eviction = Literal["waste", "lru"]
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -63,6 +65,12 @@ class ContextSettings(Section, frozen=True):
     """What happens when a conversation outgrows the model's window: `error` refuses the call; `truncate` leaves
     out the oldest messages, never the system's nor half of a tool call; `summarize` puts a summary of them in
     their place, made by the model at low priority. A call may choose for itself."""
+    swap_mb: float = 2048.0
+    """Disk for contexts that find no place in RAM, and for those that wait for the next start of the kernel, MB
+    for each core; 0: none."""
+    eviction: Eviction = "waste"
+    """Which context loses its place first: `waste` is what costs least to lose for the memory and the time it
+    would take to keep; `lru` the least recently used."""
 
 
 class ProcessSettings(Section, frozen=True):

@@ -304,10 +304,24 @@ class ProcessList(Record, frozen=True, tag="processes"):
     processes: tuple[ProcessInfo, ...]
 
 
+class ContextStats(Record, frozen=True):
+    """What became of the contexts of a process. Tokens of prompts, over all calls: `computed`, and found
+    `from_slot`, `from_ram`, `from_disk`. Now: how many `contexts` there are, of so many `bytes`; `mean_gap_s`:
+    seconds between its calls, as expected."""
+
+    computed: int = 0
+    from_slot: int = 0
+    from_ram: int = 0
+    from_disk: int = 0
+    contexts: int = 0
+    bytes: int = 0
+    mean_gap_s: float = 0.0
+
+
 class ContextInfo(Record, frozen=True):
     """What is in the window of a process's last call, in tokens: `system` (the leading system messages and
     what the template adds), descriptions of `tools`, `history`; `free` is left for the answer. `messages`: how
-    many."""
+    many. `stats`: what became of the KV of all its contexts."""
 
     pid: int
     window: int
@@ -316,6 +330,7 @@ class ContextInfo(Record, frozen=True):
     history: int
     free: int
     messages: int
+    stats: ContextStats = ContextStats()
 
 
 class GroupInfo(Record, frozen=True):

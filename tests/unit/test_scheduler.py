@@ -6,6 +6,8 @@ import time
 
 import pytest
 
+from aios.config import ContextSettings
+from aios.context.manager import ContextManager
 from aios.cores.core import Capabilities, Ended, Seat, Sequence, Yielded
 from aios.errors import CoreError, DeadlineExceeded
 from aios.events import Dispatched, EventBus, Interrupted, Queued
@@ -77,7 +79,14 @@ class Bench:
     def __init__(self, core: StepCore, policy, tasks: asyncio.TaskGroup, *, quantum=2, max_queue=100) -> None:
         self.core, self.tasks = core, tasks
         self.bus = EventBus()
-        self.scheduler = Scheduler(core, policy, self.bus, quantum=quantum, max_queue=max_queue)
+        self.scheduler = Scheduler(
+            core,
+            policy,
+            self.bus,
+            ContextManager(core, self.bus, ContextSettings()),
+            quantum=quantum,
+            max_queue=max_queue,
+        )
 
     async def start(self) -> "Bench":
         await self.scheduler.start(self.tasks)

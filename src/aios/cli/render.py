@@ -73,7 +73,7 @@ def process_table(processes: Iterable[ProcessInfo]) -> Table:
 
 
 def context_table(context: ContextInfo) -> Table:
-    """The parts of a window, with bars."""
+    """The parts of a window, with bars, and where KV was found."""
     table = Table(
         box=None, pad_edge=False, header_style="bold", title=f"process {context.pid}", title_justify="left"
     )
@@ -83,6 +83,20 @@ def context_table(context: ContextInfo) -> Table:
     for part in ("system", "tools", "history", "free"):
         tokens: int = getattr(context, part)
         table.add_row(part, str(tokens), "█" * round(40 * tokens / context.window) if context.window else "")
+    stats = context.stats
+    found = {
+        "slot": stats.from_slot,
+        "RAM": stats.from_ram,
+        "disk": stats.from_disk,
+        "computed": stats.computed,
+    }
+    table.caption_justify = "left"
+    table.caption = (
+        f"{stats.contexts} contexts, {size(stats.bytes)}; tokens of KV from "
+        + ", ".join(f"{place} {tokens}" for place, tokens in found.items())
+        + f", computed {stats.computed}"
+        + (f"; {seconds(stats.mean_gap_s)} between calls" if stats.mean_gap_s else "")
+    )
     return table
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from aios.context.residency import Place
+from aios.context.seating import Place
 from aios.errors import BadRequest, Forbidden
 from aios.kernel.active import Active
 from aios.kernel.limits import Budget

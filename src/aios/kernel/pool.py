@@ -10,12 +10,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Literal
 
-from aios.context.residency import Place
+from aios.context.seating import Place
 from aios.cores.core import Core
 from aios.errors import NotFound, UnknownModel
 from aios.events import CoreChanged, EventBus
 from aios.kernel.status import CoreStatus, ModelInfo
 from aios.scheduler.scheduler import Scheduler
+from aios.syscalls import ContextStats
 
 State = Literal["starting", "ready", "closed"]
 
@@ -58,6 +59,7 @@ class Pool:
                 self._by_model.setdefault(model, member)
             self._tell(core, "ready")
             yield
+            await member.scheduler.close()
         finally:
             await core.close()
             self._tell(core, "closed")
@@ -102,6 +104,19 @@ class Pool:
             if place[0]:
                 return place
         return "", 0
+
+    def context_stats(self, pid: int) -> ContextStats:
+        """What became of the contexts of a process, on all cores together."""
+        found = [member.scheduler.contexts.seating.stats(pid) for member in self._members]
+        return ContextStats(
+            computed=sum(each.computed for each in found),
+            from_slot=sum(each.from_slot for each in found),
+            from_ram=sum(each.from_ram for each in found),
+            from_disk=sum(each.from_disk for each in found),
+            contexts=sum(each.contexts for each in found),
+            bytes=sum(each.bytes for each in found),
+            mean_gap_s=min((each.mean_gap_s for each in found if each.computed), default=0.0),
+        )
 
     # -- what there is -----------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from typing import Literal
 
 from aios.access.keys import ADMIN_GROUP
 from aios.config import ProcessSettings
-from aios.context.residency import Place
+from aios.context.seating import Place
 from aios.errors import Cancelled, Conflict, Forbidden, LimitExceeded, NotFound, ProcessKilled
 from aios.events import Dispatched, Event, EventBus, Finished, Interrupted, ProcessChanged
 from aios.kernel.active import Active
@@ -87,6 +87,10 @@ class ProcessTable:
             why = f" ({process.reason})" if process.reason else ""
             raise Conflict(f"Process {pid} has been {process.state}{why}.", "Make a new one.", param="pid")
         return process
+
+    def alive(self, pid: int) -> bool:
+        process = self._table.get(pid)
+        return process is not None and not process.gone
 
     def info(self, pid: int) -> ProcessInfo:
         """Raises NotFound."""

@@ -16,7 +16,8 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Literal
 
-from aios.context.residency import Place, PlainSeating, Residency, Seating
+from aios.context.manager import ContextManager
+from aios.context.seating import Place, Seating
 from aios.cores.core import Core, Ended, Sequence, Step, Yielded
 from aios.errors import AiosError, CoreError, DeadlineExceeded
 from aios.events import Dispatched, EventBus, Finished, FirstToken, Interrupted, PolicyChanged, Queued
@@ -29,16 +30,22 @@ log = logging.getLogger(__name__)
 
 
 class Scheduler:
-    """Orders the sequences of one core. `quantum` generated tokens per stay; at most `max_queue` wait."""
+    """Orders the sequences of one core. `quantum` generated tokens per stay; at most `max_queue` wait.
+    `contexts`: of that core."""
 
     def __init__(
-        self, core: Core, policy: SchedulingPolicy, bus: EventBus, *, quantum: int, max_queue: int
+        self,
+        core: Core,
+        policy: SchedulingPolicy,
+        bus: EventBus,
+        contexts: ContextManager,
+        *,
+        quantum: int,
+        max_queue: int,
     ) -> None:
-        self.core, self.policy = core, policy
+        self.core, self.policy, self.contexts = core, policy, contexts
         self._bus, self._quantum, self._max_queue = bus, quantum, max_queue
         self._tasks: asyncio.TaskGroup | None = None
-        self._seating: Seating = PlainSeating()
-        self._epoch = 0
         self._runs: dict[Item, Run] = {}
         self._running: dict[Item, Run] = {}
         self._paused: set[int] = set()
@@ -58,15 +65,17 @@ class Scheduler:
         return len(self._runs) - len(self._running) + len(self._door)
 
     @property
-    def seating(self) -> Seating:
-        return self._seating
+    def _seating(self) -> Seating:
+        return self.contexts.seating
 
     async def start(self, tasks: asyncio.TaskGroup) -> None:
         """The core is up: learn what it can do. Running sequences become tasks of `tasks`."""
         self._tasks = tasks
-        spec = self.core.capabilities.contexts
-        if spec is not None:
-            self._seating = Residency(self.core.name, spec, self.core.capacity, self._bus)
+        await self.contexts.start(tasks)
+
+    async def close(self) -> None:
+        """No call comes any more: keep the contexts for the next start. The core is still up."""
+        await self.contexts.close()
 
     # -- a call's way ------------------------------------------------------------------------------
 
@@ -117,6 +126,7 @@ class Scheduler:
             self._members[ticket.program] += 1
         run = Run(sequence, ticket, item)
         self._runs[item] = run
+        self._seating.enter(sequence)
         self._make_ready(run)
         self._dispatch()
         return run
@@ -143,6 +153,7 @@ class Scheduler:
         if self._runs.pop(run.item, None) is None:
             return
         self._held.pop(run.item, None)
+        self._seating.exit(run.sequence)
         self.policy.withdraw(run.item)
         if run.task and not run.task.done():
             run.task.cancel()  # its end frees the slot
@@ -175,9 +186,7 @@ class Scheduler:
     def _dispatch(self) -> None:
         """Fill free slots with whom the policy selects; interrupt whom it wants out for one that waits."""
         now = time.monotonic()
-        if self.core.epoch != self._epoch and isinstance(self._seating, Residency):
-            self._epoch = self.core.epoch
-            self._seating.lost()
+        self.contexts.check()
         while len(self._running) < self.core.capacity and len(self.policy):
             item = self.policy.select(now, lambda item: True)
             if item is None:

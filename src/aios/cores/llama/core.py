@@ -19,14 +19,18 @@ import msgspec
 from aios.config import CoreSettings
 from aios.cores.core import Capabilities, ContextSpec, Ended, Seat, Sequence, Step, Yielded
 from aios.cores.llama import grammar
+from aios.cores.llama.arena import Arena
 from aios.cores.llama.chat import ChatFormat, Prompt
+from aios.cores.llama.keeper import LlamaKeeper, fingerprint
 from aios.cores.llama.link import WorkerLost
 from aios.cores.llama.messages import (
+    Damaged,
     Done,
     EmbedTexts,
     Failed,
     FromWorker,
     Left,
+    Moved,
     Options,
     Ready,
     Seated,
@@ -50,6 +54,7 @@ from aios.syscalls import Delta, Embed, Embeddings, FinishReason, Generate, Samp
 
 log = logging.getLogger(__name__)
 
+Reply = TokenIds | Vectors | Moved
 Mail = Seated | Token | Done | Left | Failed | AiosError
 
 
@@ -71,10 +76,12 @@ class LlamaCore:
         self._settings = settings
         self._path = (store or ModelStore()).resolve(settings.model)
         self._parking = ParkingMemory(int(settings.kv_ram_mb * 2**20))
+        self._arena = Arena(self._parking.fd, self._parking.size)
+        self._keeper: LlamaKeeper | None = None
         self._format: ChatFormat | None = None
         self._ids = itertools.count(1)
         self._mailboxes: dict[int, asyncio.Queue[Mail]] = {}
-        self._requests: dict[int, asyncio.Future[TokenIds | Vectors]] = {}
+        self._requests: dict[int, asyncio.Future[Reply]] = {}
         self._worker = Supervisor(
             settings.name,
             self._options(),
@@ -112,6 +119,8 @@ class LlamaCore:
                 ram_bytes=self._parking.size,
                 align=settings.prefill_chunk if settings.deterministic else 1,
                 truncatable=ready.info.truncatable,
+                prefill_s=ready.prefill_s,
+                keeper=self._keeper,
             ),
         )
 
@@ -128,6 +137,8 @@ class LlamaCore:
 
     async def start(self, tasks: asyncio.TaskGroup) -> None:
         await self._worker.start(tasks)
+        mark = await asyncio.to_thread(fingerprint, self._path, self._settings)
+        self._keeper = LlamaKeeper(mark, self._arena, self._ask)
         info = self._worker.ready.info
         self._format = ChatFormat(
             info.chat_template, bos=info.bos, eos=info.eos, model_name=self.models[0], control=info.control
@@ -137,6 +148,7 @@ class LlamaCore:
 
     async def close(self) -> None:
         await self._worker.close()
+        self._arena.close()
         self._parking.close()
 
     def _options(self) -> Options:
@@ -177,7 +189,9 @@ class LlamaCore:
                     mailbox.put_nowait(message)
                 elif (future := self._requests.get(message.id)) and not future.done():
                     future.set_exception(_error(message))
-            case TokenIds() | Vectors():
+            case Damaged(path=path, why=why):
+                log.warning("core %s can't use the swap file %s: %s", self.name, path, why)
+            case TokenIds() | Vectors() | Moved():
                 if (future := self._requests.get(message.request)) and not future.done():
                     future.set_result(message)
             case Ready():
@@ -333,7 +347,7 @@ class LlamaCore:
         answer = await self._ask(lambda i: Tokenize(request=i, parts=parts, special=True, bos=bos))
         return answer.ids if isinstance(answer, TokenIds) else []
 
-    async def _ask(self, question: Callable[[int], ToWorker]) -> TokenIds | Vectors:
+    async def _ask(self, question: Callable[[int], ToWorker]) -> Reply:
         while True:
             await self._worker.wait()
             request = next(self._ids)

@@ -11,13 +11,14 @@ In *deterministic* mode each sequence is decoded in a call of its own and prompt
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aios.cores.core import Copy, Save
+from aios.cores.core import Copy, Save, SwapOut
 from aios.cores.llama.arena import Arena
 from aios.cores.llama.generation import Generation
 from aios.cores.llama.messages import Done, FromWorker, Left, Options, Seated, Token, Tokens, from_wire
@@ -92,18 +93,23 @@ class Engine:
             )
         return context
 
-    def measure_state(self) -> tuple[int, int]:
-        """Bytes of a parked context: (fixed part, part per token), found by saving two small ones."""
+    def measure(self) -> tuple[int, int, float]:
+        """Bytes of a parked context: (fixed part, part per token), found by saving two small ones; and seconds
+        that a token of a prompt takes."""
         sizes: list[int] = []
+        took = 0.0
         for count in (1, 33):
+            began = time.perf_counter()
             self._batch.clear()
             for i in range(count):
                 self._batch.add(0, i, 0, logits=False)
             self._lib.llama_decode(self._context, self._batch.data)
             sizes.append(self._lib.llama_state_seq_get_size(self._context, 0))
+            took = time.perf_counter() - began
             self._lib.llama_memory_seq_rm(self._lib.llama_get_memory(self._context), 0, -1, -1)
         per_token = -(-(sizes[1] - sizes[0]) // 32)
-        return sizes[0] + per_token, per_token + 4  # an extent also holds the token ids, 4 bytes each
+        # An extent also holds the token ids, 4 bytes each.
+        return sizes[0] + per_token, per_token + 4, took / 33
 
     # -- commands ----------------------------------------------------------------------------------
 
@@ -154,8 +160,9 @@ class Engine:
                 break
             del self._pending[0]
             for op in ops:
-                if isinstance(op, Save) or op.slot == generation.slot:
-                    self.slots.apply(op)
+                if isinstance(op, Save | SwapOut) or op.slot == generation.slot:
+                    self.slots.apply(op, generation.images)
+            generation.images = {}
             if generation.reason:
                 out.append(Left(id=generation.id, kv_tokens=self.slots.length(generation.slot)))
                 continue

@@ -6,10 +6,11 @@ A frame is a 4-byte little-endian length and a MessagePack message. The socket i
 from __future__ import annotations
 
 import struct
+from pathlib import Path
 
 import msgspec
 
-from aios.cores.core import Copy, Extent, KvOp, Load, Save, Truncate
+from aios.cores.core import Copy, Extent, KvOp, Load, Save, SwapIn, SwapOut, Truncate
 from aios.cores.llama.model import ModelInfo
 from aios.syscalls import Sampling
 
@@ -36,7 +37,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Op(msgspec.Struct, frozen=True, array_like=True):
-    """A KvOp on the wire: what, slot, source slot or -1, extent (offset, size, serial), tokens."""
+    """A KvOp on the wire: what, slot, source slot or -1, extent (offset, size, serial), tokens, file."""
 
     what: str
     slot: int
@@ -45,6 +46,7 @@ class Op(msgspec.Struct, frozen=True, array_like=True):
     size: int = 0
     serial: int = 0
     tokens: int = 0
+    path: str = ""
 
 
 class Start(msgspec.Struct, frozen=True, kw_only=True, tag="start"):
@@ -86,23 +88,32 @@ class EmbedTexts(msgspec.Struct, frozen=True, kw_only=True, tag="embed"):
     inputs: list[str | list[int]]
 
 
+class Move(msgspec.Struct, frozen=True, kw_only=True, tag="move"):
+    """Do operations on idle slots. `Moved` answers."""
+
+    request: int
+    ops: list[Op]
+
+
 class Close(msgspec.Struct, frozen=True, kw_only=True, tag="close"):
     pass
 
 
-ToWorker = Start | Stop | Tokenize | EmbedTexts | Close
+ToWorker = Start | Stop | Tokenize | EmbedTexts | Move | Close
 
 
 # -- from the worker --------------------------------------------------------------------------------
 
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True, tag="ready"):
-    """The engine is up. A parked context of n tokens takes `extent_base + n * extent_per_token` bytes."""
+    """The engine is up. A parked context of n tokens takes `extent_base + n * extent_per_token` bytes.
+    `prefill_s`: seconds a token of a prompt took."""
 
     info: ModelInfo
     context: int
     extent_base: int
     extent_per_token: int
+    prefill_s: float
 
 
 class Seated(msgspec.Struct, frozen=True, kw_only=True, tag="seated"):
@@ -164,7 +175,18 @@ class Vectors(msgspec.Struct, frozen=True, kw_only=True, tag="vectors"):
     tokens: int
 
 
-FromWorker = Ready | Seated | Tokens | Done | Left | Failed | TokenIds | Vectors
+class Moved(msgspec.Struct, frozen=True, kw_only=True, tag="moved"):
+    request: int
+
+
+class Damaged(msgspec.Struct, frozen=True, kw_only=True, tag="damaged"):
+    """The swap file `path` could not be used."""
+
+    path: str
+    why: str
+
+
+FromWorker = Ready | Seated | Tokens | Done | Left | Failed | TokenIds | Vectors | Moved | Damaged
 
 
 def frame(message: ToWorker | FromWorker, encoder: msgspec.msgpack.Encoder) -> bytes:
@@ -183,6 +205,10 @@ def to_wire(op: KvOp) -> Op:
             return Op("copy", slot, source=source, tokens=tokens)
         case Truncate(slot, tokens):
             return Op("truncate", slot, tokens=tokens)
+        case SwapIn(slot, path, tokens):
+            return Op("swap_in", slot, tokens=tokens, path=str(path))
+        case SwapOut(e, path):
+            return Op("swap_out", -1, offset=e.offset, size=e.size, serial=e.serial, path=str(path))
 
 
 def from_wire(op: Op) -> KvOp:
@@ -194,5 +220,9 @@ def from_wire(op: Op) -> KvOp:
             return Load(op.slot, extent, op.tokens)
         case "copy":
             return Copy(op.slot, op.source, op.tokens)
+        case "swap_in":
+            return SwapIn(op.slot, Path(op.path), op.tokens)
+        case "swap_out":
+            return SwapOut(extent, Path(op.path))
         case _:
             return Truncate(op.slot, op.tokens)
