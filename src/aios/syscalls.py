@@ -272,6 +272,11 @@ class ProcessUsage(Record, frozen=True):
     run_s: float = 0.0
     interrupts: int = 0
 
+    @property
+    def work(self) -> int:
+        """Tokens that were computed: uncached prompt and generated."""
+        return self.prompt_tokens - self.cached_tokens + self.completion_tokens
+
 
 ProcessState = Literal["idle", "ready", "running", "paused", "exited", "killed"]
 
@@ -292,6 +297,10 @@ class ProcessInfo(Record, frozen=True, tag="process"):
     active_calls: int = 0
     waiting_s: float = 0.0
     """How long its oldest waiting call has waited by now."""
+    attained: int = 0
+    """Tokens that were computed for it: uncached prompt and generated."""
+    level: int | None = None
+    """The worst level of the scheduling policy on which a call of its stands; 0 is served first."""
     kv: Literal["", "resident", "parked", "swapped", "dropped"] = ""
     kv_tokens: int = 0
     created: float = 0.0

@@ -83,6 +83,7 @@ async def machine(model: Path, *, quantum: int = 8, **settings):
             )
             await scheduler.start(tasks)
             yield Machine(core, scheduler, bus)
+            await scheduler.close()
         finally:
             await core.close()
 

@@ -55,11 +55,20 @@ def process_table(processes: Iterable[ProcessInfo]) -> Table:
         "PROMPT": lambda p: str(p.usage.prompt_tokens),
         "CACHED": lambda p: str(p.usage.cached_tokens),
         "OUT": lambda p: str(p.usage.completion_tokens),
+        "WORK": lambda p: str(p.attained),
+        "LVL": lambda p: "" if p.level is None else str(p.level),
         "WAIT": lambda p: seconds(p.waiting_s) if p.waiting_s else "",
         "INT": lambda p: str(p.usage.interrupts),
         "KV": lambda p: f"{p.kv} {p.kv_tokens}" if p.kv else "",
     }
-    plain = {"GROUP": {"default", "admin"}, "CLASS": {"normal"}, "NI": {"0"}, "WAIT": {""}, "INT": {"0"}}
+    plain = {
+        "GROUP": {"default", "admin"},
+        "CLASS": {"normal"},
+        "NI": {"0"},
+        "WAIT": {""},
+        "LVL": {""},
+        "INT": {"0"},
+    }
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name, cell in list(columns.items()):
         if {cell(p) for p in shown} <= plain.get(name, set()):

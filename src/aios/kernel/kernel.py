@@ -69,6 +69,7 @@ class Kernel:
             settings.processes,
             self.bus,
             kv_of=self._pool.kv_of,
+            standings=self._pool.standings,
             keep=self._keep,
             gone=self._forget,
         )
@@ -220,7 +221,7 @@ class Kernel:
         )  # fmt: skip
         scheduler = Scheduler(
             core, self._policy(order.policy), self.bus, contexts,
-            quantum=order.quantum_tokens, max_queue=order.max_queue,
+            quantum=order.quantum_tokens, max_queue=order.max_queue, patience_s=order.patience_s,
         )  # fmt: skip
         member = Member(core, settings.kind, scheduler, settings.price_prompt, settings.price_completion)
         await stack.enter_async_context(self._pool.serving(member, tasks))

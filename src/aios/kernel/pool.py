@@ -16,6 +16,7 @@ from aios.errors import NotFound, UnknownModel
 from aios.events import CoreChanged, EventBus
 from aios.kernel.status import CoreStatus, ModelInfo
 from aios.scheduler.scheduler import Scheduler
+from aios.scheduler.ticket import Standing
 from aios.syscalls import ContextStats
 
 State = Literal["starting", "ready", "closed"]
@@ -104,6 +105,13 @@ class Pool:
             if place[0]:
                 return place
         return "", 0
+
+    def standings(self) -> dict[int, Standing]:
+        """How the calls under way stand, by process."""
+        found: dict[int, Standing] = {}
+        for member in self._members:
+            found |= member.scheduler.standings()
+        return found
 
     def context_stats(self, pid: int) -> ContextStats:
         """What became of the contexts of a process, on all cores together."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from aios.scheduler.counters import Counters
 from aios.scheduler.gittins import Sizes
-from aios.scheduler.policy import Item, class_rank
+from aios.scheduler.policy import CLASSES, Item, class_rank
 from aios.scheduler.ready import ReadyQueue
 
 
@@ -52,6 +52,7 @@ class Composed:
             self._known.add(item)
             self._groups.enter(item.group)
         self._programs.setdefault(item.program, Program(item.kind))
+        self._take(item)
         key = (self.level_of(item), -item.resident_tokens, item.queued)
         self._queues.setdefault((class_rank(item), item.group), ReadyQueue()).push(item, key)
         self._waiting.push(item, item.queued)
@@ -129,12 +130,14 @@ class Composed:
 
     def _take(self, item: Item) -> None:
         """Out of all queues."""
-        self._waiting.discard(item)
-        key = (class_rank(item), item.group)
-        if queue := self._queues.get(key):
-            queue.discard(item)
-            if not queue:
-                del self._queues[key]
+        if not self._waiting.discard(item):
+            return
+        for rank in range(class_rank(item), len(CLASSES)):  # it may have been raised since
+            queue = self._queues.get((rank, item.group))
+            if queue is not None:
+                queue.discard(item)
+                if not queue:
+                    del self._queues[rank, item.group]
 
     def _forget(self, item: Item) -> None:
         if item in self._known:

@@ -20,10 +20,19 @@ from aios.context.manager import ContextManager
 from aios.context.seating import Place, Seating
 from aios.cores.core import Core, Ended, Sequence, Step, Yielded
 from aios.errors import AiosError, CoreError, DeadlineExceeded
-from aios.events import Dispatched, EventBus, Finished, FirstToken, Interrupted, PolicyChanged, Queued
-from aios.scheduler.policy import Item, SchedulingPolicy
+from aios.events import (
+    Dispatched,
+    EventBus,
+    Finished,
+    FirstToken,
+    Interrupted,
+    PolicyChanged,
+    Promoted,
+    Queued,
+)
+from aios.scheduler.policy import CLASSES, Item, Levelled, SchedulingPolicy, class_rank
 from aios.scheduler.predict import LengthPredictor
-from aios.scheduler.ticket import Run, Ticket
+from aios.scheduler.ticket import Run, Standing, Ticket
 from aios.syscalls import Delta
 
 log = logging.getLogger(__name__)
@@ -42,10 +51,12 @@ class Scheduler:
         *,
         quantum: int,
         max_queue: int,
+        patience_s: float = 30.0,
     ) -> None:
         self.core, self.policy, self.contexts = core, policy, contexts
-        self._bus, self._quantum, self._max_queue = bus, quantum, max_queue
+        self._bus, self._quantum, self._max_queue, self._patience_s = bus, quantum, max_queue, patience_s
         self._tasks: asyncio.TaskGroup | None = None
+        self._watcher: asyncio.Task[None] | None = None
         self._runs: dict[Item, Run] = {}
         self._running: dict[Item, Run] = {}
         self._paused: set[int] = set()
@@ -72,9 +83,12 @@ class Scheduler:
         """The core is up: learn what it can do. Running sequences become tasks of `tasks`."""
         self._tasks = tasks
         await self.contexts.start(tasks)
+        self._watcher = tasks.create_task(self._watch(), name=f"waits for {self.core.name}")
 
     async def close(self) -> None:
         """No call comes any more: keep the contexts for the next start. The core is still up."""
+        if self._watcher:
+            self._watcher.cancel()
         await self.contexts.close()
 
     # -- a call's way ------------------------------------------------------------------------------
@@ -202,7 +216,7 @@ class Scheduler:
         assert seat is not None  # slots and runs are counted together
         assert self._tasks is not None
         run.slot, run.leaving = seat.slot, ""
-        run.item.quantum_used = 0
+        run.item.quantum_used = run.item.raised = 0
         run.ticket.queue_s += now - run.item.queued
         self._running[run.item] = run
         self._bus.publish(
@@ -296,6 +310,26 @@ class Scheduler:
             run.leaving = why
             self.core.interrupt(run.sequence)
 
+    async def _watch(self) -> None:
+        """Raise those that wait too long, for ever."""
+        while True:
+            await asyncio.sleep(self._patience_s / 4)
+            now = time.monotonic()
+            for item in [item for item in self._runs if item not in self._running and item not in self._held]:
+                if now - item.queued >= self._patience_s * (item.raised + 1) and class_rank(item):
+                    item.raised += 1
+                    self.policy.enqueue(item, now)
+                    self._tell_raised(item, now)
+            self._dispatch()
+
+    def _tell_raised(self, item: Item, now: float) -> None:
+        self._bus.publish(
+            Promoted(
+                pid=item.pid, call=self._runs[item].ticket.call_id, core=self.core.name,
+                waited_s=now - item.queued, scheduling_class=CLASSES[class_rank(item)],
+            )
+        )  # fmt: skip
+
     # -- processes ---------------------------------------------------------------------------------
 
     def pause(self, pid: int) -> None:
@@ -339,6 +373,15 @@ class Scheduler:
             policy.enqueue(run.item, now)
         self._bus.publish(PolicyChanged(core=self.core.name, policy=policy.name))
         self._dispatch()
+
+    def standings(self) -> dict[int, Standing]:
+        """Of the processes that have calls here."""
+        policy, found = self.policy, dict[int, Standing]()
+        for item in self._runs:
+            level = policy.level_of(item) if isinstance(policy, Levelled) else class_rank(item)
+            before = found.get(item.pid, Standing(0, 0))
+            found[item.pid] = Standing(max(level, before.level), item.attained + before.attained)
+        return found
 
     def kv_of(self, pid: int) -> tuple[Place, int]:
         """Where the newest context of a process is, and how many tokens long."""

@@ -7,7 +7,7 @@ import re
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from aios.cores.core import Sequence, Step
 from aios.errors import AiosError
@@ -58,6 +58,14 @@ class Run:
     def hand(self, step: Step | AiosError) -> None:
         self.unread.append(step)
         self.wake.set()
+
+
+class Standing(NamedTuple):
+    """How the calls of a process stand with the policy: the worst `level` (0 is served first), and tokens of
+    work `attained` by those under way."""
+
+    level: int
+    attained: int
 
 
 def kind_of(name: str) -> str:
