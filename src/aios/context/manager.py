@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from aios.config import ContextSettings
@@ -12,6 +13,7 @@ from aios.context.seating import PlainSeating, Seating
 from aios.context.swap import SwapSpace
 from aios.context.swapper import Swapper
 from aios.cores.core import ContextKeeper, Core
+from aios.errors import CoreError
 from aios.events import EventBus
 
 PATIENCE_S = 10.0
@@ -36,7 +38,8 @@ class Swapping:
 
     async def save_all(self, patience_s: float) -> None:
         """Copy what there is to files, as far as room and time allow."""
-        await self.keeper.move(self.residency.park_all())
+        with suppress(CoreError):  # a core that is gone has empty slots; what was parked is there
+            await self.keeper.move(self.residency.park_all())
         await self.swapper.copy_all(patience_s)
 
     async def send(self, pid: int, other: Swapping) -> bool:

@@ -24,6 +24,7 @@ from aios.kernel.active import Active
 from aios.kernel.admission import Admission
 from aios.kernel.completion import Answer, timings
 from aios.kernel.effects import Effect, Effects
+from aios.kernel.failover import steps_anywhere
 from aios.kernel.groups import GroupTable
 from aios.kernel.journal import Journal
 from aios.kernel.limits import Charge
@@ -153,11 +154,12 @@ class Dispatcher:
         answer, prompt, error = Answer(), 0, AiosError.code
         stored: msgspec.Raw | None = None
         try:
-            member = self._pool.route(call.model)
+            member = self._pool.route(call.model, process.pid)
             with active:
                 call = await self.windows.fitted(process, member.core, call, active.id)
                 admission = await self._admit(visit)
                 sequences = await member.core.prepare(call, process.pid, process.group)
+                member = await self._pool.settle(member, sequences[0])
             prompt = max(len(sequence.tokens) for sequence in sequences)
             with active:
                 await admission.hold(member, prompt, _most(call, member, prompt))
@@ -193,7 +195,10 @@ class Dispatcher:
         yield result
 
     def _steps(self, member: Member, sequences: list[Sequence], ticket: Ticket) -> AsyncGenerator[Step, None]:
-        streams = [member.scheduler.submit(sequence, ticket) for sequence in sequences]
+        if self._pool.alone(member):
+            streams = [member.scheduler.submit(sequence, ticket) for sequence in sequences]
+        else:
+            streams = [steps_anywhere(self._pool, member, sequence, ticket) for sequence in sequences]
         return streams[0] if len(streams) == 1 else merged(streams, self._tasks)
 
     async def _embed(self, process: Process, call: Embed) -> Embeddings:

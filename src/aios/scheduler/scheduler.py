@@ -11,7 +11,7 @@ import asyncio
 import itertools
 import logging
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Literal
@@ -30,6 +30,7 @@ from aios.events import (
     Promoted,
     Queued,
 )
+from aios.scheduler.door import Door
 from aios.scheduler.policy import CLASSES, Item, Levelled, SchedulingPolicy, class_rank
 from aios.scheduler.predict import LengthPredictor
 from aios.scheduler.ticket import Run, Standing, Ticket
@@ -61,8 +62,9 @@ class Scheduler:
         self._running: dict[Item, Run] = {}
         self._paused: set[int] = set()
         self._held: dict[Item, Run] = {}
-        self._door: deque[asyncio.Future[None]] = deque()
+        self._door = Door(lambda: len(self._runs) - len(self._running) < self._max_queue)
         self._lengths = LengthPredictor()
+        self._service_s = 1.0
         self._program: dict[int, str] = {}
         self._members: Counter[str] = Counter()
         self._ids = itertools.count(1)
@@ -74,6 +76,26 @@ class Scheduler:
     @property
     def waiting(self) -> int:
         return len(self._runs) - len(self._running) + len(self._door)
+
+    @property
+    def busy_s(self) -> float:
+        """How long a call that came now would wait for a slot, about."""
+        ahead = len(self._runs) + len(self._door) + 1 - self.core.capacity
+        return max(0, ahead) * self._service_s / max(1, self.core.capacity)
+
+    @property
+    def prefill_s(self) -> float:
+        """Seconds that a token of a prompt takes, about; 0.0 unknown."""
+        spec = self.core.capabilities.contexts
+        return spec.prefill_s if spec else 0.0
+
+    def knows(self, pid: int) -> bool:
+        """Whether the process had calls here."""
+        return pid in self._program
+
+    def cached(self, sequence: Sequence) -> int:
+        """How many tokens of its context would not have to be computed here."""
+        return self._seating.cached(sequence)
 
     @property
     def _seating(self) -> Seating:
@@ -96,7 +118,10 @@ class Scheduler:
     async def submit(self, sequence: Sequence, ticket: Ticket) -> AsyncGenerator[Step, None]:
         """The steps of `sequence`, the last of which is `Ended`. Waits at the door while the queue is full.
         Closing the generator cancels, down to the slot. Raises what the core raises, and DeadlineExceeded."""
-        await self._enter(ticket)
+        try:
+            await self._door.enter(self._loop_time(ticket.deadline))
+        except TimeoutError:
+            raise _too_late() from None
         run = self._admit(sequence, ticket)
         try:
             while True:
@@ -110,22 +135,6 @@ class Scheduler:
                     return
         finally:
             self._remove(run)
-
-    async def _enter(self, ticket: Ticket) -> None:
-        if self.waiting < self._max_queue and not self._door:
-            return
-        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._door.append(place)
-        try:
-            async with asyncio.timeout_at(self._loop_time(ticket.deadline)):
-                await place
-        except TimeoutError:
-            raise _too_late() from None
-        finally:
-            if place in self._door:
-                self._door.remove(place)
-            elif place.cancelled():
-                self._open_door()  # it was let in and did not come
 
     def _admit(self, sequence: Sequence, ticket: Ticket) -> Run:
         now = time.monotonic()
@@ -171,15 +180,8 @@ class Scheduler:
         self.policy.withdraw(run.item)
         if run.task and not run.task.done():
             run.task.cancel()  # its end frees the slot
-        self._open_door()
+        self._door.open()
         self._dispatch()
-
-    def _open_door(self) -> None:
-        while self._door and len(self._runs) - len(self._running) < self._max_queue:
-            place = self._door.popleft()
-            if not place.done():
-                place.set_result(None)
-                return
 
     # -- slots -------------------------------------------------------------------------------------
 
@@ -295,6 +297,7 @@ class Scheduler:
         else:
             if isinstance(last, Ended):
                 self._lengths.learn(run.item.pid, run.item.kind, generated)
+                self._service_s += 0.1 * (run.ticket.run_s - self._service_s)
             reason = "ended" if isinstance(last, Ended) else "failed" if last else "cancelled"
             if isinstance(last, Delta):
                 reason = "cancelled"
@@ -302,7 +305,7 @@ class Scheduler:
                 Finished(**who, core=self.core.name, slot=run.slot, generated=generated, reason=reason)
             )
         run.slot = -1
-        self._open_door()
+        self._door.open()
         self._dispatch()
 
     def _interrupt(self, run: Run, why: Literal["quantum", "pause"]) -> None:

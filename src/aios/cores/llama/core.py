@@ -79,7 +79,8 @@ class LlamaCore:
         self._arena = Arena(self._parking.fd, self._parking.size)
         self._keeper: LlamaKeeper | None = None
         self._format: ChatFormat | None = None
-        self._ids = itertools.count(1)
+        # A sequence may go on in another core: its number must be nobody else's there.
+        self._ids = itertools.count(secrets.randbits(60))
         self._mailboxes: dict[int, asyncio.Queue[Mail]] = {}
         self._requests: dict[int, asyncio.Future[Reply]] = {}
         self._worker = Supervisor(
