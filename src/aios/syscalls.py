@@ -74,7 +74,10 @@ class ResponseFormat(Record, frozen=True):
 
 class Sampling(Record, frozen=True):
     """How the next token is drawn. `temperature` 0 is greedy. Penalties as in the OpenAI API, and
-    `repetition_penalty` as in CTRL (Keskar et al. 2019, section 4.1). `seed` None: drawn by the kernel."""
+    `repetition_penalty` as in CTRL (Keskar et al. 2019, section 4.1). `seed` None: drawn by the kernel.
+
+    With `num_beams` > 1 nothing is drawn: the likeliest answers are searched for, by the sum of their log
+    probabilities over length to the power of `length_penalty`."""
 
     temperature: float = 1.0
     top_p: float = 1.0
@@ -85,6 +88,8 @@ class Sampling(Record, frozen=True):
     repetition_penalty: float = 1.0
     seed: int | None = None
     logit_bias: dict[int, float] = {}
+    num_beams: int = 1
+    length_penalty: float = 1.0
 
 
 class Generate(Record, frozen=True, tag="llm.generate", tag_field="call"):

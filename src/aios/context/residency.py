@@ -15,6 +15,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -71,42 +72,28 @@ class Residency:
 
     def seat(self, sequence: Sequence) -> Seat | None:
         free = [s for s, entry in enumerate(self._slots) if entry is None or not entry.running]
-        if not free:
+        if len(free) < sequence.width:
             return None
-        context = sequence.tokens + sequence.generated
-        source, length = self._best(sequence, context)
-        ops: list[KvOp] = []
-        file: Path | None = None
-        if source and source.slot in free and self._spent(source, length, sequence):
-            slot = source.slot  # go on where it lies
-            self._count(sequence.pid, "resident", length)
-            self._forget(source)
-        else:
-            slot = self._choose(free, source)
-            if source:
-                self._count(sequence.pid, source.place, length)
-                self._use(source)
-                ops, file = self._bring(source, length, slot, sequence, context)
-            else:
-                ops = self._vacate(slot, keep=None)
-        self._count(sequence.pid, "dropped", len(context) - length)
-        self._occupy(slot, sequence, context, file)
-        return Seat(slot, tuple(ops), length)
+        contexts, seats = sequence.contexts, list[Seat]()
+        for i in range(sequence.width):
+            seats.append(self._seat(sequence, contexts[i] if i < len(contexts) else [], free))
+            free.remove(seats[-1].slot)
+        return replace(seats[0], others=tuple(seats[1:])) if len(seats) > 1 else seats[0]
 
     def leave(self, sequence: Sequence) -> None:
-        entry = next(e for e in self._slots if e and e.running and e.sequence == sequence.id)
-        context = sequence.tokens + sequence.generated
-        self._trie(entry.group).remove(entry.tokens, entry)
-        entry.running = False
-        entry.tokens = context[: sequence.kv]
-        self._use(entry)
-        if entry.spent and self.parking.swap:
-            self.parking.swap.remove(entry.spent)
-            entry.spent = None
-        if entry.tokens and self._newest.get(entry.pid):
-            self._trie(entry.group).insert(entry.tokens, entry)
-        else:
-            self._slots[self._slot_of(entry)] = None  # nothing computed, or its process is gone
+        for entry in [e for e in self._slots if e and e.running and e.sequence == sequence.id]:
+            if entry.tokens:
+                self._trie(entry.group).remove(entry.tokens, entry)
+            entry.running = False
+            entry.tokens = sequence.context_in(self._slot_of(entry))[: sequence.kv]
+            self._use(entry)
+            if entry.spent and self.parking.swap:
+                self.parking.swap.remove(entry.spent)
+                entry.spent = None
+            if entry.tokens and self._newest.get(entry.pid):
+                self._trie(entry.group).insert(entry.tokens, entry)
+            else:
+                self._slots[self._slot_of(entry)] = None  # nothing computed, or its process is gone
 
     def drop(self, pid: int) -> None:
         self._newest.pop(pid, None)
@@ -174,6 +161,27 @@ class Residency:
                 self._forget(entry)
                 self._tell(entry, "dropped")
                 self._slots[slot] = None
+
+    def _seat(self, sequence: Sequence, context: list[int], free: list[int]) -> Seat:
+        """One of `free` for a context of `sequence`; an empty one is a slot that it will fill itself."""
+        source, length = self._best(sequence, context) if context else (None, 0)
+        ops: list[KvOp] = []
+        file: Path | None = None
+        if source and source.slot in free and self._spent(source, length, sequence):
+            slot = source.slot  # go on where it lies
+            self._count(sequence.pid, "resident", length)
+            self._forget(source)
+        else:
+            slot = self._choose(free, source)
+            if source:
+                self._count(sequence.pid, source.place, length)
+                self._use(source)
+                ops, file = self._bring(source, length, slot, sequence, context)
+            else:
+                ops = self._vacate(slot, keep=None)
+        self._count(sequence.pid, "dropped", len(context) - length)
+        self._occupy(slot, sequence, context, file)
+        return Seat(slot, tuple(ops), length)
 
     # -- choosing ----------------------------------------------------------------------------------
 
@@ -277,9 +285,10 @@ class Residency:
         )  # fmt: skip
         self._use(entry)
         self._slots[slot] = entry
-        self._newest[sequence.pid] = entry
-        self._trie(entry.group).insert(context, entry)
-        self._tell(entry, "resident")
+        if context:
+            self._newest[sequence.pid] = entry
+            self._trie(entry.group).insert(context, entry)
+            self._tell(entry, "resident")
 
     def _left_ram(self, entry: Entry, where: Literal["swapped", "dropped"]) -> None:
         if where == "dropped":

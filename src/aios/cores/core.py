@@ -67,13 +67,24 @@ class Capabilities:
 
 
 @dataclass(slots=True)
+class Branch:
+    """One of several ways in which a sequence goes on at once, and the slot in which it does."""
+
+    generated: list[int] = field(default_factory=list[int])
+    slot: int = -1
+
+
+@dataclass(slots=True)
 class Sequence:
     """One choice of one `Generate` on its way through a core.
 
     `tokens` is the prompt in the core's vocabulary (empty where the core hides tokens), `generated` what was
     generated so far; both together are the context, and `kv` says of how many of its tokens the KV was in the
     slot when last heard of. `prefilled` counts the prompt tokens computed for it over all its stays. `state`
-    is the core's own (sampler, parser, partial text). `group` says whose KV it may share."""
+    is the core's own (sampler, parser, partial text). `group` says whose KV it may share.
+
+    One of `width` > 1 takes so many slots, and has as many `branches`, or fewer; all of them are equally long,
+    and `generated` is that of the first."""
 
     id: int
     call: Generate
@@ -85,6 +96,22 @@ class Sequence:
     kv: int = 0
     prefilled: int = 0
     state: Any = None
+    width: int = 1
+    branches: list[Branch] = field(default_factory=list[Branch])
+
+    @property
+    def contexts(self) -> list[list[int]]:
+        """Of each branch; of one without branches its own."""
+        if not self.branches:
+            return [self.tokens + self.generated]
+        return [self.tokens + branch.generated for branch in self.branches]
+
+    def context_in(self, slot: int) -> list[int]:
+        """The context that is computed in `slot`; empty if none is."""
+        if not self.branches:
+            return self.tokens + self.generated
+        mine = [branch for branch in self.branches if branch.slot == slot]
+        return self.tokens + mine[0].generated if mine else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +205,8 @@ class Seat:
     ops: tuple[KvOp, ...] = ()
     cached: int = 0
     """Tokens whose KV should be there after `ops`, and the most that may be reused."""
+    others: tuple[Seat, ...] = ()
+    """Of the other slots of a sequence that takes several."""
 
 
 class Core(Protocol):

@@ -21,6 +21,9 @@ def path_of(call: Generate) -> str:
 
 def body_of(call: Generate, model: str) -> dict[str, Any]:
     """The body of a chat or text completion. Raises BadRequest for what no such endpoint can do."""
+    if call.sampling.num_beams > 1:
+        mend = "Leave `num_beams` out, or name a model of an embedded core."
+        raise BadRequest("A core behind an endpoint has no beam search.", mend, param="num_beams")
     body: dict[str, Any] = {**call.extra, "model": model}
     if call.prompt is None:
         body["messages"] = [_message(message) for message in call.messages]

@@ -23,7 +23,8 @@ class Item:
     `context_tokens`: prompt and generated; `resident_tokens`: how many of them have their KV in a slot or in
     RAM. `deadline`: clock time, or None. `weight`: of its group, for fair shares. `kind`: what programs like
     its own are called. `expected_tokens`: how many will be generated in all, as predicted (0: unknown);
-    `generated`: how many were. `raised`: by so many classes, because it waited so long."""
+    `generated`: how many were. `raised`: by so many classes, because it waited so long.
+    `width`: how many slots it takes."""
 
     id: int
     pid: int
@@ -44,6 +45,7 @@ class Item:
     expected_tokens: float = 0.0
     generated: int = 0
     raised: int = 0
+    width: int = 1
 
     @property
     def uncached(self) -> int:

@@ -31,6 +31,8 @@ from aios.events import (
     Queued,
 )
 from aios.scheduler.door import Door
+from aios.scheduler.patience import Patience
+from aios.scheduler.places import Places
 from aios.scheduler.policy import CLASSES, Item, Levelled, SchedulingPolicy, class_rank
 from aios.scheduler.predict import LengthPredictor
 from aios.scheduler.ticket import Run, Standing, Ticket
@@ -55,7 +57,9 @@ class Scheduler:
         patience_s: float = 30.0,
     ) -> None:
         self.core, self.policy, self.contexts = core, policy, contexts
-        self._bus, self._quantum, self._max_queue, self._patience_s = bus, quantum, max_queue, patience_s
+        self._bus, self._quantum, self._max_queue = bus, quantum, max_queue
+        self._patience = Patience(patience_s, self._ready_items, self._raised)
+        self._places = Places(lambda: core.capacity)
         self._tasks: asyncio.TaskGroup | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._runs: dict[Item, Run] = {}
@@ -105,7 +109,7 @@ class Scheduler:
         """The core is up: learn what it can do. Running sequences become tasks of `tasks`."""
         self._tasks = tasks
         await self.contexts.start(tasks)
-        self._watcher = tasks.create_task(self._watch(), name=f"waits for {self.core.name}")
+        self._watcher = tasks.create_task(self._patience.watch(), name=f"waits for {self.core.name}")
 
     async def close(self) -> None:
         """No call comes any more: keep the contexts for the next start. The core is still up."""
@@ -142,7 +146,8 @@ class Scheduler:
             id=next(self._ids), pid=ticket.pid, program=ticket.program, group=ticket.group,
             scheduling_class=ticket.scheduling_class, nice=ticket.nice, priority=ticket.priority,
             arrival=ticket.arrival, queued=now, context_tokens=len(sequence.tokens), deadline=ticket.deadline,
-            weight=ticket.weight, kind=ticket.kind, expected_tokens=self._expected(sequence, ticket),
+            weight=ticket.weight, kind=ticket.kind, width=sequence.width,
+            expected_tokens=self._expected(sequence, ticket),
         )  # fmt: skip
         if ticket.pid not in self._program:
             self._program[ticket.pid] = ticket.program
@@ -176,6 +181,7 @@ class Scheduler:
         if self._runs.pop(run.item, None) is None:
             return
         self._held.pop(run.item, None)
+        self._places.forget(run.item)
         self._seating.exit(run.sequence)
         self.policy.withdraw(run.item)
         if run.task and not run.task.done():
@@ -195,6 +201,7 @@ class Scheduler:
             self._held[run.item] = run
             return
         self.policy.enqueue(run.item, now)
+        self._places.wait(run.item)
         self._bus.publish(
             Queued(pid=run.item.pid, call=run.ticket.call_id, core=self.core.name, waiting=len(self.policy))
         )
@@ -203,8 +210,8 @@ class Scheduler:
         """Fill free slots with whom the policy selects; interrupt whom it wants out for one that waits."""
         now = time.monotonic()
         self.contexts.check()
-        while len(self._running) < self.core.capacity and len(self.policy):
-            item = self.policy.select(now, lambda item: True)
+        while self._places.free > 0 and len(self.policy):
+            item = self.policy.select(now, lambda item: self._places.fits(item, now))
             if item is None:
                 break
             self._seat(self._runs[item], now)
@@ -221,6 +228,7 @@ class Scheduler:
         run.item.quantum_used = run.item.raised = 0
         run.ticket.queue_s += now - run.item.queued
         self._running[run.item] = run
+        self._places.take(run.item)
         self._bus.publish(
             Dispatched(
                 pid=run.item.pid, call=run.ticket.call_id, core=self.core.name, slot=seat.slot,
@@ -266,8 +274,9 @@ class Scheduler:
         item.generated += step.tokens
         self._charge(run, step.tokens)
         if item.quantum_used >= self._quantum and len(self.policy) and not run.leaving:
-            for due in self.policy.preempt([item], now):
-                self._interrupt(self._running[due], "quantum")
+            due = [item] if self._places.held_for(now) else self.policy.preempt([item], now)
+            for each in due:
+                self._interrupt(self._running[each], "quantum")
 
     def _charge(self, run: Run, decoded: int) -> None:
         """Tell the policy of work done: `decoded` tokens, and the prefill since it was told last."""
@@ -280,6 +289,7 @@ class Scheduler:
     def _vacate(self, run: Run, last: Step | AiosError | None) -> None:
         """The run is out of its slot: because it ended, was interrupted, failed or was cancelled."""
         del self._running[run.item]
+        self._places.give_back(run.item)
         self._seating.leave(run.sequence)
         run.task = None
         generated = len(run.sequence.generated)
@@ -313,25 +323,18 @@ class Scheduler:
             run.leaving = why
             self.core.interrupt(run.sequence)
 
-    async def _watch(self) -> None:
-        """Raise those that wait too long, for ever."""
-        while True:
-            await asyncio.sleep(self._patience_s / 4)
-            now = time.monotonic()
-            for item in [item for item in self._runs if item not in self._running and item not in self._held]:
-                if now - item.queued >= self._patience_s * (item.raised + 1) and class_rank(item):
-                    item.raised += 1
-                    self.policy.enqueue(item, now)
-                    self._tell_raised(item, now)
-            self._dispatch()
-
-    def _tell_raised(self, item: Item, now: float) -> None:
+    def _raised(self, item: Item, now: float) -> None:
+        self.policy.enqueue(item, now)
         self._bus.publish(
             Promoted(
                 pid=item.pid, call=self._runs[item].ticket.call_id, core=self.core.name,
                 waited_s=now - item.queued, scheduling_class=CLASSES[class_rank(item)],
             )
         )  # fmt: skip
+        self._dispatch()
+
+    def _ready_items(self) -> list[Item]:
+        return [item for item in self._runs if item not in self._running and item not in self._held]
 
     # -- processes ---------------------------------------------------------------------------------
 
@@ -340,6 +343,7 @@ class Scheduler:
         self._paused.add(pid)
         for run in list(self._runs.values()):
             if run.item.pid == pid and run.item not in self._running:
+                self._places.forget(run.item)
                 self.policy.withdraw(run.item)
                 self._held[run.item] = run
             elif run.item.pid == pid:
@@ -366,14 +370,12 @@ class Scheduler:
         """Order by another policy from now on. Whoever waits goes on waiting under it; what the old one knew of
         past service is forgotten."""
         now = time.monotonic()
-        waiting = [
-            run for item, run in self._runs.items() if item not in self._running and item not in self._held
-        ]
-        for run in waiting:
-            self.policy.withdraw(run.item)
+        waiting = self._ready_items()
+        for item in waiting:
+            self.policy.withdraw(item)
         self.policy = policy
-        for run in waiting:
-            policy.enqueue(run.item, now)
+        for item in waiting:
+            policy.enqueue(item, now)
         self._bus.publish(PolicyChanged(core=self.core.name, policy=policy.name))
         self._dispatch()
 

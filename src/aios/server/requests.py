@@ -135,6 +135,9 @@ class Sampled(Hints):
     repetition_penalty: Annotated[float, Meta(gt=0)] | None = None
     seed: int | None = None
     logit_bias: dict[int, float] | None = None
+    num_beams: Annotated[int, Meta(ge=1, le=128)] | None = None
+    """AIOS: search with so many beams instead of sampling."""
+    length_penalty: float | None = None
     response_format: WireFormat | None = None
     n: Annotated[int, Meta(ge=1, le=128)] | None = None
     stop: str | list[str] | None = None

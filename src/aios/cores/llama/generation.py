@@ -35,6 +35,7 @@ class Generation:
         images: Mapping[Path, Image] | None = None,
     ) -> None:
         self.start = start
+        self.ops, self.reuse = start.ops, start.reuse
         self.images = images or {}
         self.id = start.id
         self.slot = start.slot
@@ -53,6 +54,11 @@ class Generation:
             self._text.push(self._vocabulary.pieces[token])
         if self._grammar:
             self._grammar.replay(generated)
+
+    @property
+    def waiting(self) -> bool:
+        """Its logits are there, and for now it needs no others."""
+        return False
 
     @property
     def generated(self) -> list[int]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from aios.cores.core import Copy, Extent, KvOp, Load, Save, SwapIn, SwapOut, Truncate
+from aios.cores.llama.beam import Hypothesis
 from aios.cores.llama.model import ModelInfo
 from aios.syscalls import Sampling
 
@@ -67,6 +68,35 @@ class Start(msgspec.Struct, frozen=True, kw_only=True, tag="start"):
     grammar: str | None = None
 
 
+class LaneSeat(msgspec.Struct, frozen=True, array_like=True):
+    """The slot of one beam: at most `reuse` tokens of the KV that is in it after `ops` may be used."""
+
+    slot: int
+    reuse: int
+    ops: list[Op]
+
+
+class StartBeams(msgspec.Struct, frozen=True, kw_only=True, tag="start_beams"):
+    """Run a beam search over as many beams as `seats`, and answer with the `best` ones. `beams`, `scores` and
+    `ended` are those of an earlier stay; at first one beam without tokens."""
+
+    id: int
+    seats: list[LaneSeat]
+    tokens: list[int]
+    beams: list[list[int]]
+    scores: list[float]
+    ended: list[Hypothesis]
+    best: int
+    length_penalty: float
+    bias: dict[int, float]
+    max_tokens: int
+    stop: list[str]
+
+    @property
+    def ops(self) -> list[Op]:
+        return [op for seat in self.seats for op in seat.ops]
+
+
 class Stop(msgspec.Struct, frozen=True, kw_only=True, tag="stop"):
     """Leave the slot after the current step. `Left` answers, unless the sequence ended first."""
 
@@ -99,7 +129,7 @@ class Close(msgspec.Struct, frozen=True, kw_only=True, tag="close"):
     pass
 
 
-ToWorker = Start | Stop | Tokenize | EmbedTexts | Move | Close
+ToWorker = Start | StartBeams | Stop | Tokenize | EmbedTexts | Move | Close
 
 
 # -- from the worker --------------------------------------------------------------------------------
@@ -137,6 +167,41 @@ class Tokens(msgspec.Struct, frozen=True, kw_only=True, tag="tokens"):
     """All tokens of one engine step."""
 
     tokens: list[Token]
+
+
+class BeamRow(msgspec.Struct, frozen=True, array_like=True):
+    """A beam after a step: it goes on from the `parent`-th of those before by `token`, lies in `slot`, and has
+    that `score`."""
+
+    parent: int
+    token: int
+    score: float
+    slot: int
+
+
+class BeamStep(msgspec.Struct, frozen=True, kw_only=True, tag="beam_step"):
+    """One step of a beam search: the beams that go on, and the best that ended so far."""
+
+    id: int
+    rows: list[BeamRow]
+    ended: list[Hypothesis]
+
+
+class Written(msgspec.Struct, frozen=True, array_like=True):
+    """An answer of a beam search."""
+
+    text: str
+    tokens: list[int]
+    score: float
+    reason: str
+
+
+class BeamDone(msgspec.Struct, frozen=True, kw_only=True, tag="beam_done"):
+    """A beam search ended with these answers, best first. `kv_tokens` as of `Done`."""
+
+    id: int
+    best: list[Written]
+    kv_tokens: int
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True, tag="done"):
@@ -186,7 +251,9 @@ class Damaged(msgspec.Struct, frozen=True, kw_only=True, tag="damaged"):
     why: str
 
 
-FromWorker = Ready | Seated | Tokens | Done | Left | Failed | TokenIds | Vectors | Moved | Damaged
+FromWorker = (
+    Ready | Seated | Tokens | BeamStep | BeamDone | Done | Left | Failed | TokenIds | Vectors | Moved | Damaged
+)
 
 
 def frame(message: ToWorker | FromWorker, encoder: msgspec.msgpack.Encoder) -> bytes:

@@ -22,6 +22,7 @@ from aios.cores.llama.engine import Embedder, Engine
 from aios.cores.llama.ffi import Library
 from aios.cores.llama.generation import Generation
 from aios.cores.llama.grammar import GrammarFactory
+from aios.cores.llama.lanes import BeamRun
 from aios.cores.llama.messages import (
     FRAME,
     Close,
@@ -31,9 +32,11 @@ from aios.cores.llama.messages import (
     FromWorker,
     Move,
     Moved,
+    Op,
     Options,
     Ready,
     Start,
+    StartBeams,
     Stop,
     TokenIds,
     Tokenize,
@@ -71,18 +74,18 @@ class Inbox:
     """Commands for the engine thread."""
 
     def __init__(self) -> None:
-        self._items: deque[Generation | Stop | EmbedTexts | Move | Close] = deque()
+        self._items: deque[Generation | BeamRun | Stop | EmbedTexts | Move | Close] = deque()
         self._filled = threading.Event()
 
-    def put(self, item: Generation | Stop | EmbedTexts | Move | Close) -> None:
+    def put(self, item: Generation | BeamRun | Stop | EmbedTexts | Move | Close) -> None:
         self._items.append(item)
         self._filled.set()
 
-    def take(self, *, wait: bool) -> list[Generation | Stop | EmbedTexts | Move | Close]:
+    def take(self, *, wait: bool) -> list[Generation | BeamRun | Stop | EmbedTexts | Move | Close]:
         if wait:
             self._filled.wait()
         self._filled.clear()
-        taken: list[Generation | Stop | EmbedTexts | Move | Close] = []
+        taken: list[Generation | BeamRun | Stop | EmbedTexts | Move | Close] = []
         while self._items:
             taken.append(self._items.popleft())
         return taken
@@ -133,10 +136,12 @@ class Worker:
                 path, why = self._engine.slots.damaged.pop()
                 self._channel.send(Damaged(path=str(path), why=why))
 
-    def _command(self, command: Generation | Stop | EmbedTexts | Move) -> None:
+    def _command(self, command: Generation | BeamRun | Stop | EmbedTexts | Move) -> None:
         match command:
             case Generation():
                 self._engine.start(command)
+            case BeamRun():
+                self._engine.search(command)
             case Stop(id=sequence):
                 if left := self._engine.stop(sequence):
                     self._channel.send(left)
@@ -154,7 +159,7 @@ class Worker:
             try:
                 self._receive(message)
             except AiosError as error:
-                failed = message.id if isinstance(message, Start) else 0
+                failed = message.id if isinstance(message, Start | StartBeams) else 0
                 self._channel.send(Failed(id=failed, code=error.code, what=error.what, mend=error.mend))
         # The kernel is gone: there is nobody to finish a step for.
         os._exit(0)
@@ -167,17 +172,20 @@ class Worker:
                     ids += self._model.tokenize(part, special=special, bos=bos and i == 0)
                 self._channel.send(TokenIds(request=request, ids=ids))
             case Start():
-                paths = [Path(op.path) for op in message.ops if op.what == "swap_in"]
-                images = {path: image for path in paths if (image := self._image(path))}
+                images = self._images(message.ops)
                 self._inbox.put(Generation(message, self._model.vocabulary, self._grammars, images))
+            case StartBeams():
+                self._inbox.put(BeamRun(message, self._model.vocabulary, self._images(message.ops)))
             case Stop() | EmbedTexts() | Move() | Close():
                 self._inbox.put(message)
 
-    def _image(self, path: Path) -> Image | None:
-        """Read a swap file here, where it keeps no slot waiting, if it is there already."""
-        with suppress(OSError, CorruptState):  # the engine tries again, and tells
-            return read_swapfile(path)
-        return None
+    def _images(self, ops: list[Op]) -> dict[Path, Image]:
+        """Read swap files here, where it keeps no slot waiting: those that are there already."""
+        images: dict[Path, Image] = {}
+        for path in [Path(op.path) for op in ops if op.what == "swap_in"]:
+            with suppress(OSError, CorruptState):  # the engine tries again, and tells
+                images[path] = read_swapfile(path)
+        return images
 
     def _embed(self, call: EmbedTexts) -> FromWorker:
         window = self._options.context
