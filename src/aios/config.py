@@ -159,6 +159,9 @@ class CoreSettings(Section, frozen=True):
     timeout_s: float = 600.0
     """openai: longest silence of the endpoint, seconds; an answer that is not streamed must be whole by
     then."""
+    continues: bool = False
+    """openai: the endpoint can go on with an unfinished assistant message (vLLM, SGLang, llama.cpp's server),
+    so calls may be interrupted: the text is kept and gone on with."""
     retries: int = 4
     """openai: tries after the first for 429, 5xx and broken connections."""
     # scripted
@@ -171,7 +174,7 @@ CORE_FIELDS: Mapping[str, frozenset[str]] = {
         "model slots context threads gpu_layers kv_ram_mb exact deterministic"  # noqa: SIM905
         " prefill_chunk max_restarts".split()
     ),
-    "openai": frozenset("base_url api_key_env models window timeout_s retries".split()),  # noqa: SIM905
+    "openai": frozenset("base_url api_key_env models window timeout_s continues retries".split()),  # noqa: SIM905
     "scripted": frozenset("slots models tokens_per_s".split()),  # noqa: SIM905
 }
 """Which fields of CoreSettings each built-in kind uses."""

@@ -112,6 +112,8 @@ class Generate(Record, frozen=True, tag="llm.generate", tag_field="call"):
     logprobs: int | None = None
     """None: none; k >= 0: of each chosen token and its k likeliest rivals (k <= 20)."""
     echo: bool = False
+    continues: bool = False
+    """The last message is the assistant's and not finished: the answer goes on with it."""
     stream: bool = True
     """The caller reads deltas as they come. False lets a core answer in one piece, where that is cheaper."""
     priority: int = 0

@@ -187,6 +187,8 @@ class ChatRequest(Sampled, kw_only=True):
     function_call: Literal["auto", "none"] | NamedFunction | None = None
     logprobs: bool | None = None
     top_logprobs: Rivals | None = None
+    continue_final_message: bool | None = None
+    """Go on with the last message, which is the assistant's, instead of a new one."""
 
     def legacy_functions(self) -> bool:
         return self.functions is not None and not self.tools
@@ -208,6 +210,7 @@ class ChatRequest(Sampled, kw_only=True):
             n=self.n or 1,
             stream=bool(self.stream),
             logprobs=(self.top_logprobs or 0) if self.logprobs else None,
+            continues=bool(self.continue_final_message),
             idempotency_key=hints.idempotency_key or self.idempotency_key,
             extra=extra,
             **self.hinted(hints),
