@@ -121,6 +121,8 @@ class Generate(Record, frozen=True, tag="llm.generate", tag_field="call"):
     """None: the class of the process."""
     window: WindowPolicy | None = None
     """What happens when `messages` outgrow the model's window; None: as the kernel is configured."""
+    step: str = ""
+    """Which step of the program's declared plan it is; "": the next one."""
     deadline_s: float | None = None
     """Seconds from arrival after which the call fails with `DeadlineExceeded`."""
     idempotency_key: str | None = None
@@ -262,6 +264,24 @@ class Exit(Record, frozen=True, tag="process.exit", tag_field="call"):
     idempotency_key: str | None = None
 
 
+class PlanStep(Record, frozen=True):
+    """One step of what a program will do: a call of a model of about `tokens` tokens to compute (prompt that is
+    new, and answer), or a tool that takes about `seconds`. It begins when those it `depends_on` are done."""
+
+    name: str
+    kind: Literal["llm", "tool"] = "llm"
+    tokens: int = 128
+    seconds: float = 0.0
+    depends_on: tuple[str, ...] = ()
+
+
+class DeclarePlan(Record, frozen=True, tag="process.plan", tag_field="call"):
+    """Say what the program of the calling process will do from now on: the scheduler then knows what is left of
+    it and which of its calls hold up others. Only a hint. Answered by `ProcessInfo`."""
+
+    steps: tuple[PlanStep, ...]
+
+
 class Ps(Record, frozen=True, tag="process.list", tag_field="call"):
     """List processes. Answered by `ProcessList`."""
 
@@ -368,7 +388,7 @@ class GroupInfo(Record, frozen=True):
     refills_in_s: float | None = None
 
 
-Syscall = Generate | Embed | Spawn | SendSignal | Nice | Exit | Ps
+Syscall = Generate | Embed | Spawn | SendSignal | Nice | Exit | DeclarePlan | Ps
 Result = Completion | Embeddings | ProcessInfo | ProcessList
 
 READ_ONLY: tuple[type, ...] = (Ps,)

@@ -86,7 +86,7 @@ async def test_a_search_survives_the_worker(tmp_path: Path, tiny_model: Path) ->
         running = asyncio.create_task(said(kernel, "ann", call))
         ann = kernel.processes.attach("ann")
         await until(lambda: kernel.processes.info(ann).attained > 150)
-        core = kernel._pool.route("").core
+        core = kernel._pool._members[0].core
         assert isinstance(core, LlamaCore)
         os.kill(core.worker_pid, signal.SIGKILL)
         assert await running == alone

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import msgspec
 import pytest
+from tests.kernels import spawn
 
-from aios.config import Settings, parse
+from aios.config import SchedulerSettings, Settings, parse
 from aios.events import ContextMoved
 from aios.kernel.kernel import Kernel
-from aios.syscalls import Completion, Generate, Message, Sampling
+from aios.syscalls import Completion, DeclarePlan, Generate, Message, PlanStep, Sampling
 
 pytestmark = pytest.mark.anyio
 
@@ -151,3 +153,41 @@ async def test_a_file_of_another_model_is_not_used(tmp_path: Path, tiny_model: P
     other = longer_copy(tiny_model, tmp_path / "other.gguf")
     async with Kernel(tiny(tmp_path, other)):
         assert swap_files(tmp_path) == []
+
+
+async def test_a_plan_puts_the_program_that_is_nearly_done_first(tmp_path: Path, tiny_model: Path) -> None:
+    settings = msgspec.structs.replace(
+        tiny(tmp_path, tiny_model), scheduler=SchedulerSettings(policy="composed", quantum_tokens=8)
+    )
+    async with Kernel(settings) as kernel:
+        long, short, rest = (kernel.processes.attach(name) for name in ("long", "short", "rest"))
+        await kernel.trap(long, DeclarePlan(steps=(PlanStep(name="all", tokens=5000),)))
+        await kernel.trap(short, DeclarePlan(steps=(PlanStep(name="all", tokens=200),)))
+        order: list[int] = []
+
+        async def one(pid: int) -> None:
+            talk = Talk(kernel, pid)
+            talk.messages.append(Message(role="user", content=WORDS))
+            await kernel.trap(pid, Generate(messages=tuple(talk.messages), max_tokens=200))
+            order.append(pid)
+
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(3):
+                tasks.create_task(one(rest))
+            for _ in range(3):
+                tasks.create_task(one(long))
+            tasks.create_task(one(short))
+        assert order.index(short) < order.index(long)
+
+
+async def test_a_fork_computes_only_what_it_does_not_have_in_common(tmp_path: Path, tiny_model: Path) -> None:
+    async with Kernel(tiny(tmp_path, tiny_model)) as kernel:
+        ann = Talk(kernel, kernel.processes.attach("ann"))
+        await ann.turn()
+        children = [await spawn(kernel, ann.pid, f"ann/{i}") for i in range(3)]
+        forks = [Talk(kernel, child.pid) for child in children]
+        for fork in forks:
+            fork.messages = list(ann.messages)
+        for done in await asyncio.gather(*(fork.turn() for fork in forks)):
+            assert uncached(done) < done.usage.prompt_tokens / 2
+        assert {child.program for child in children} == {kernel.processes.info(ann.pid).program}

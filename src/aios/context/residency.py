@@ -120,7 +120,6 @@ class Residency:
         return msgspec.structs.replace(counted, contexts=len(mine), bytes=size, mean_gap_s=self._gaps.mean(pid))
 
     def declare(self, pid: int, seconds: float) -> None:
-        """The process said how long it stays away before its next call."""
         self._gaps.declare(pid, seconds)
 
     def adopt(self, path: Path, label: Label) -> None:

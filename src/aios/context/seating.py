@@ -22,6 +22,10 @@ class Seating(Protocol):
         """The call of `sequence` is over."""
         ...
 
+    def declare(self, pid: int, seconds: float) -> None:
+        """The process is expected to stay away so long before its next call."""
+        ...
+
     def seat(self, sequence: Sequence) -> Seat | None:
         """A free slot for `sequence` and how to prepare it; None if all are taken."""
         ...
@@ -62,6 +66,9 @@ class PlainSeating:
         pass
 
     def exit(self, sequence: Sequence) -> None:
+        pass
+
+    def declare(self, pid: int, seconds: float) -> None:
         pass
 
     def seat(self, sequence: Sequence) -> Seat | None:

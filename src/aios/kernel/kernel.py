@@ -297,6 +297,7 @@ class Kernel:
         self._pool.drop(pid)
         if self._dispatcher is not None:
             self._dispatcher.windows.forget(pid)
+            self._dispatcher.foresight.forget(self.processes.get(pid))
 
     def _change(self, state: KernelState) -> None:
         if state != self._state:

@@ -8,7 +8,9 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Iterable, Set
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
+
+import msgspec
 
 from aios.context.seating import Place
 from aios.cores.core import Core, Sequence
@@ -17,8 +19,9 @@ from aios.events import CoreChanged, EventBus
 from aios.kernel.status import CoreStatus, ModelInfo
 from aios.scheduler.scheduler import Scheduler
 from aios.scheduler.ticket import Standing
-from aios.syscalls import ContextStats
+from aios.syscalls import ContextStats, Embed, Generate
 
+C = TypeVar("C", Generate, Embed)
 State = Literal["starting", "ready", "closed"]
 
 
@@ -71,6 +74,12 @@ class Pool:
             await core.close()
             self._tell(core, "closed")
 
+    def named(self, call: C) -> C:
+        """`call` with the name of the default model, if it names none."""
+        if call.model or not self._members:
+            return call
+        return msgspec.structs.replace(call, model=self._members[0].core.models[0])
+
     # -- which core --------------------------------------------------------------------------------
 
     def route(self, model: str, pid: int = 0) -> Member:
@@ -120,8 +129,7 @@ class Pool:
         return all(len(self._by_model[model]) == 1 for model in member.core.models)
 
     def _serving(self, model: str) -> list[Member]:
-        name = model or (self._members[0].core.models[0] if self._members else "")
-        members = self._by_model.get(name)
+        members = self._by_model.get(model)
         if members is None:
             known = list(self._by_model)
             near = difflib.get_close_matches(model, known, n=1, cutoff=0.0)

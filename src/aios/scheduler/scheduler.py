@@ -147,7 +147,7 @@ class Scheduler:
             scheduling_class=ticket.scheduling_class, nice=ticket.nice, priority=ticket.priority,
             arrival=ticket.arrival, queued=now, context_tokens=len(sequence.tokens), deadline=ticket.deadline,
             weight=ticket.weight, kind=ticket.kind, width=sequence.width,
-            expected_tokens=self._expected(sequence, ticket),
+            expected_tokens=self._expected(sequence, ticket), path=ticket.path, ahead=ticket.ahead,
         )  # fmt: skip
         if ticket.pid not in self._program:
             self._program[ticket.pid] = ticket.program

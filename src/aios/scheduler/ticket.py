@@ -18,7 +18,7 @@ from aios.syscalls import SchedulingClass
 @dataclass(slots=True)
 class Ticket:
     """Who asks, and how urgent it is; the scheduler writes down what became of it. `kind`: programs of one
-    kind are expected to be of like size. `weight`: of its group.
+    kind are expected to be of like size. `weight`: of its group. `path` and `ahead` as of `Item`.
 
     Times are `time.monotonic()` seconds. `queue_s`: ready without a slot, over all waits; `run_s`: in a slot;
     `first_token`: when the first token came."""
@@ -33,6 +33,8 @@ class Ticket:
     weight: float = 1.0
     priority: int = 0
     deadline: float | None = None
+    path: float | None = None
+    ahead: float | None = None
     arrival: float = field(default_factory=time.monotonic)
     queue_s: float = 0.0
     run_s: float = 0.0

@@ -21,10 +21,12 @@ from aios.sdk.transport import ENDLESS, RETRIES, TIMEOUT, Tries, checked, failur
 from aios.syscalls import (
     Completion,
     ContextInfo,
+    DeclarePlan,
     Embeddings,
     Exit,
     GroupInfo,
     Nice,
+    PlanStep,
     ProcessInfo,
     Result,
     Spawn,
@@ -110,6 +112,19 @@ class AsyncClient:
     async def spawn(self, name: str, **options: Any) -> ProcessInfo:
         """Make a child process (options: fields of `Spawn`)."""
         return await self.request(requests.process(Spawn(name=name, **options)))
+
+    async def fork(self, name: str, **options: Any) -> AsyncClient:
+        """A client of a child process of this one (options: fields of `Spawn`). It may go on from the same
+        conversation: what the two have in common is computed once."""
+        child = self.address.child(name)
+        await self.spawn(child.agent, **options)
+        return AsyncClient(child.url, api_key=child.key, agent=child.agent, retries=self._retries)
+
+    async def plan(self, steps: Sequence[PlanStep]) -> ProcessInfo:
+        """Say what this client's program will do, so that the scheduler knows what is left of it and which
+        calls hold up others. A call says which step it is by `step=`; else it is the next one that can be
+        done."""
+        return await self.request(requests.process(DeclarePlan(steps=tuple(steps))))
 
     async def kill(self, pid: int, reason: str = "") -> ProcessInfo:
         """End a process and its children; their calls fail at once."""
@@ -247,6 +262,14 @@ class Client:
 
     def spawn(self, name: str, **options: Any) -> ProcessInfo:
         return self.request(requests.process(Spawn(name=name, **options)))
+
+    def fork(self, name: str, **options: Any) -> Client:
+        child = self.address.child(name)
+        self.spawn(child.agent, **options)
+        return Client(child.url, api_key=child.key, agent=child.agent, retries=self._retries)
+
+    def plan(self, steps: Sequence[PlanStep]) -> ProcessInfo:
+        return self.request(requests.process(DeclarePlan(steps=tuple(steps))))
 
     def kill(self, pid: int, reason: str = "") -> ProcessInfo:
         return self.request(requests.signal(pid, "kill", reason))
