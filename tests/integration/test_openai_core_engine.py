@@ -7,9 +7,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.tiny import PIECES, write_tiny_gguf
 
 from aios.bench.native_server import NativeOptions, native_server
+from aios.bench.tiny import PIECES, write_tiny_gguf
 from aios.config import CoreSettings
 from aios.cores.core import Ended, Seat, Step
 from aios.cores.openai import OpenAICore

@@ -29,9 +29,13 @@ MODES = (
     "aios-rr",
     "aios-program",
     "aios-composed",
+    "aios-composed-plan",
 )
 MODEL = "smollm2-135m-instruct"
-MEASURES = ("makespan_s", "completion_mean_s", "completion_p99_s", "wait_p50_s", "wait_p99_s", "kv_hit")
+MEASURES = (
+    "makespan_s", "completion_mean_s", "completion_p99_s", "waited_mean_s", "wait_p50_s", "wait_p99_s",
+    "kv_hit",
+)  # fmt: skip
 
 
 def run(
@@ -75,10 +79,11 @@ async def _sweep(setup: Setup, seeds: int) -> list[dict[str, Any]]:
 
 
 async def _one(setup: Setup, mode: str, seed: int) -> dict[str, Any]:
-    crowd = [Row(f"agent-{index:02}") for index in range(setup.agents)]
+    crowd = plans(setup.agents, seed)
+    rows = [Row(plan.name) for plan in crowd]
     try:
-        async with served(setup, mode, BACKOFF) as way, Board(mode, crowd, None).shown():
-            done = await run_sessions(way, plans(setup.agents, seed), seed, crowd)
+        async with served(setup, mode, BACKOFF) as way, Board(mode, rows, None).shown():
+            done = await run_sessions(way, crowd, seed, rows, declare=mode.endswith("-plan"))
             return done.row(mode)
     except* (AiosError, httpx.HTTPError) as group:
         failed = "; ".join(str(error) or repr(error) for error in group.exceptions)
