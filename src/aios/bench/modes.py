@@ -5,7 +5,7 @@ slots, keeps nothing between calls, refuses when its slots are taken, and agents
 `direct-retry-cached`: the same with the engine's prompt cache. `engine-queue`: the engine's own queue with its
 prompt cache in slots and RAM. `aios-POLICY`: the kernel; `aios-POLICY-bare`: without parking memory and swap,
 as a queue before an engine has none; `aios-POLICY-plan`: agents declare what they will do; `aios-POLICY-lru`:
-contexts lose their places by use alone.
+contexts lose their places by use alone; `aios-POLICY-noswap`: what finds no place in RAM is dropped.
 
 The same engine build, model file, threads, slots, window and exact settings everywhere.
 """
@@ -46,7 +46,10 @@ async def served(setup: Setup, mode: str, backoff: Backoff) -> AsyncGenerator[Mo
     """A server of that mode, for as long as the `async with` lasts. Raises what its start raises."""
     if mode.startswith("aios-"):
         policy, *flags = mode.removeprefix("aios-").split("-")
-        swap, eviction = "swap_mb = 0" if "bare" in flags else "", "lru" if "lru" in flags else "waste"
+        swap, eviction = (
+            "swap_mb = 0" if {"bare", "noswap"} & set(flags) else "",
+            "lru" if "lru" in flags else "waste",
+        )
         tables = (
             f'[scheduler]\npolicy = "{policy}"\n[context]\neviction = "{eviction}"\n{swap}\n'
             f'[[cores]]\nname = "local"\nmodel = "{setup.path}"\n'
