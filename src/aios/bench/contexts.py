@@ -83,9 +83,8 @@ async def restarts(model: Path, folder: Path, repeats: int) -> list[dict[str, An
                 times.append(await _come_back(model, state, length, kept=kept))
             row = {"tokens": length, "kept": kept, "first_token_s": statistics.median(times)}
             rows.append({**row, "range": [min(times), max(times)]})
-            print(
-                f"  after a restart, {length} tokens, {'swapped' if kept else 'lost':7} {row['first_token_s']:.3f} s"
-            )
+            how = "swapped" if kept else "lost"
+            print(f"  after a restart, {length} tokens, {how:7} {row['first_token_s']:.3f} s")
     return rows
 
 

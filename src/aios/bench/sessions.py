@@ -50,7 +50,7 @@ class Plan:
     steps: tuple[tuple[int, int, float], ...]
 
 
-def plans(agents: int, seed: int, *, per_s: float = 1.5) -> list[Plan]:
+def plans(agents: int, seed: int, *, per_s: float = 4.0) -> list[Plan]:
     """Agents of all roles in random order, `per_s` a second on the average (a Poisson process)."""
     draw = random.Random(seed)
     roles = [role for role in ROLES[1:] for _ in range(round(role[1] * agents))]
@@ -79,8 +79,9 @@ class Outcome:
     records: list[CallRecord]
 
     def row(self, mode: str) -> dict[str, Any]:
-        """One row of the result."""
+        """One row of the result. `slowdown`: of an agent, its time over what it would have been without waits."""
         waits = [record.wait for record in self.records]
+        slow = [took / max(1e-9, took - waited) for took, waited in zip(self.took, self.waited, strict=True)]
         prompt = sum(record.prompt for record in self.records)
         cached = sum(record.cached for record in self.records)
         return {
@@ -90,6 +91,8 @@ class Outcome:
             "completion_p50_s": round(percentile(self.took, 0.5), 2),
             "completion_p99_s": round(percentile(self.took, 0.99), 2),
             "waited_mean_s": round(sum(self.waited) / len(self.waited), 3),
+            "slowdown_mean": round(sum(slow) / len(slow), 3),
+            "slowdown_p99": round(percentile(slow, 0.99), 3),
             "wait_p50_s": round(percentile(waits, 0.5), 3),
             "wait_p99_s": round(percentile(waits, 0.99), 3),
             "calls": len(self.records),
