@@ -4,8 +4,9 @@
 slots, keeps nothing between calls, refuses when its slots are taken, and agents back off and try again.
 `direct-retry-cached`: the same with the engine's prompt cache. `engine-queue`: the engine's own queue with its
 prompt cache in slots and RAM. `aios-POLICY`: the kernel; `aios-POLICY-bare`: without parking memory and swap,
-as a queue before an engine has none; `aios-POLICY-plan`: agents declare what they will do; `aios-POLICY-lru`:
-contexts lose their places by use alone; `aios-POLICY-noswap`: what finds no place in RAM is dropped.
+as a queue before an engine has none; `aios-POLICY-plan`: agents declare what they will do; `aios-POLICY-warm`:
+the kernel has served such agents before; `aios-POLICY-lru`: contexts lose their places by use alone;
+`aios-POLICY-noswap`: what finds no place in RAM is dropped.
 
 The same engine build, model file, threads, slots, window and exact settings everywhere.
 """

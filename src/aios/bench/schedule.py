@@ -29,8 +29,11 @@ MODES = (
     "aios-rr",
     "aios-program",
     "aios-composed",
+    "aios-composed-warm",
     "aios-composed-plan",
 )
+WARM = 1000
+"""Added to the seed of the crowd that a warm kernel has served before, and from which it knows its agents."""
 MODEL = "smollm2-135m-instruct"
 MEASURES = (
     "makespan_s", "completion_mean_s", "completion_p99_s", "waited_mean_s", "wait_p50_s", "wait_p99_s",
@@ -83,6 +86,9 @@ async def _one(setup: Setup, mode: str, seed: int) -> dict[str, Any]:
     rows = [Row(plan.name) for plan in crowd]
     try:
         async with served(setup, mode, BACKOFF) as way, Board(mode, rows, None).shown():
+            if mode.endswith("-warm"):
+                before = plans(setup.agents, WARM + seed)
+                await run_sessions(way, before, WARM + seed, [Row(plan.name) for plan in before])
             done = await run_sessions(way, crowd, seed, rows, declare=mode.endswith("-plan"))
             return done.row(mode)
     except* (AiosError, httpx.HTTPError) as group:

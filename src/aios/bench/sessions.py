@@ -79,7 +79,7 @@ class Outcome:
     records: list[CallRecord]
 
     def row(self, mode: str) -> dict[str, Any]:
-        """One row of the result. `slowdown`: of an agent, its time over what it would have been without waits."""
+        """One row of the result. `slowdown`: of an agent, its time over what it would have been alone."""
         waits = [record.wait for record in self.records]
         slow = [took / max(1e-9, took - waited) for took, waited in zip(self.took, self.waited, strict=True)]
         prompt = sum(record.prompt for record in self.records)
