@@ -103,7 +103,7 @@ class Residency:
         self._core, self._spec, self._bus = core, spec, bus
         self._slots: list[Entry | None] = [None] * slots
         self._extents = Extents(spec.ram_bytes)
-        self._tries: dict[str, RadixTrie[Entry]] = {}
+        self._tries: dict[str, RadixTrie[list[int], Entry]] = {}
         self._parked: set[Entry] = set()
         self._newest: dict[int, Entry] = {}
         self._ids = itertools.count(1)
@@ -296,8 +296,8 @@ class Residency:
     def _all(self) -> Iterable[Entry]:
         return [*(e for e in self._slots if e), *self._parked]
 
-    def _trie(self, group: str) -> RadixTrie[Entry]:
-        return self._tries.setdefault(group, RadixTrie())
+    def _trie(self, group: str) -> RadixTrie[list[int], Entry]:
+        return self._tries.setdefault(group, RadixTrie[list[int], Entry]([]))
 
     def _slot_of(self, entry: Entry) -> int:
         slot = entry.slot
