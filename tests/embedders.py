@@ -1,5 +1,6 @@
 """Embedders for tests: deterministic, without a model."""
 
+import asyncio
 import hashlib
 
 import numpy as np
@@ -17,6 +18,7 @@ class WordSums:
 
     async def embed(self, texts):
         self.batches.append(texts)
+        await asyncio.sleep(0)  # as one that works in a thread
         return np.stack([self._one(text) for text in texts])
 
     def _one(self, text):

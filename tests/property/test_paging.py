@@ -102,7 +102,7 @@ class PagesMachine(RuleBasedStateMachine):
     def pin(self, key, pinned):
         if key not in self.pages:
             return
-        owner, data = self.written[key]
+        _, data = self.written[key]
         total = self.pinned_bytes(None, but=key) + len(data)
         if pinned and total > 0.7 * min(self.total, self.per_owner):
             return

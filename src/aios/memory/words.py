@@ -19,8 +19,8 @@ STOP = frozenset(
     ll may me might more most much must my myself no nor not now of off oh ok on once only or other our
     ours ourselves out over own really said same say says she should shouldn so some still such than
     that the their theirs them themselves then there these they this those through to too under until up
-    upon us ve very was wasn we well were weren what when where which while who whom why will with won
-    would wouldn yeah yes yet you your yours yourself yourselves""".split()  # noqa: SIM905
+    upon us use used using ve very was wasn we well were weren what when where which while who whom why
+    will with won would wouldn yeah yes yet you your yours yourself yourselves""".split()  # noqa: SIM905
 )
 """English words that say nothing of a text's subject."""
 
