@@ -239,7 +239,9 @@ class MemoryManager:
         if call.limit < 1 or not 0 <= call.freshness <= 1:
             raise BadRequest("`limit` is at least 1, `freshness` 0 to 1.", "Mend the search.")
         vector = None
-        if self._embedder is not None and call.query.strip():
+        if call.by == "meaning" and self._embedder is None:
+            raise BadRequest("There is no embedder to search by meaning.", "Search by words.", param="by")
+        if self._embedder is not None and call.by != "words" and call.query.strip():
             (vector,) = await self._embedder.embed([call.query])
         now = self._clock()
         hits = await self._database.read(
@@ -247,7 +249,8 @@ class MemoryManager:
                 db, self._store.vectors, who, call, vector, now, self._weights, self.notes.strength
             )
         )
-        return Hits(hits=hits, how="words" if vector is None else "words and meaning")
+        how = "words" if vector is None else "meaning" if call.by == "meaning" else "words and meaning"
+        return Hits(hits=hits, how=how)
 
     async def history(self, who: Identity, id: str) -> tuple[Version, ...]:
         """The kept versions of a note or block, newest first. Raises NotFound."""

@@ -1,7 +1,7 @@
 """Finding by words and by meaning, fused.
 
 BM25 (Robertson, Zaragoza 2009; SQLite's FTS5) finds the same words, vectors find the same meaning; reciprocal
-rank fusion (Cormack, Clarke, Büttcher 2009) adds `weight / (60 + rank)` over both lists, so that their scores
+rank fusion (Cormack, Clarke, Büttcher 2009) adds `weight / (k + rank)` over both lists, so that their scores
 need not be comparable. What the caller may not see is left out before anything is ranked or counted.
 """
 
@@ -19,8 +19,8 @@ from aios.memory.records import Filter, Hit, Identity, Search
 from aios.memory.vectors import VectorCache
 from aios.memory.words import telling
 
-RRF_K = 60
-"""The constant of the paper (section 3): how fast a rank's worth falls."""
+RRF_K = 10
+"""How fast a rank's worth falls. The paper has 60, for lists of a thousand; in ours the first few count."""
 DEEP = 100
 """Ranks of each list that are fused."""
 ABOUT_WEIGHT = 0.5
@@ -29,11 +29,14 @@ ABOUT_WEIGHT = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """Of the two lists. `floor`: cosine below which two texts mean nothing to each other."""
+    """Of the two lists, tuned on one half of tests/data/dialogues.json. `floor`: cosine below which two texts
+    mean nothing to each other. `share`: of the best BM25 score, below which a hit is left out of the fusion: it
+    has a word of the question, often just a name, and nothing else."""
 
     words: float = 1.0
-    meaning: float = 1.0
+    meaning: float = 2.0
     floor: float = 0.1
+    share: float = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,16 +106,20 @@ def recall(
     db: Connection, cache: VectorCache | None, who: Identity, search: Search, vector: Vectors | None,
     now: float, weights: Weights, strength: Callable[[str, float], float],
 ) -> tuple[Hit, ...]:  # fmt: skip
-    """The best hits. `vector`: the query's, None to search by words alone. `strength(meta, now)`: what is left
+    """The best hits. `vector`: the query's, None to search without meaning. `strength(meta, now)`: what is left
     of a note, 0..1."""
     deep = max(DEEP, search.limit)
     where = scopes(db, who, search.filter, now)
-    words = _merged([by_words(db, scope, search.query, deep) for scope in where], deep)
-    lists = [(weights.words, words)]
+    words: Scores = []
     meaning: Scores = []
+    if search.by != "meaning":
+        words = _merged([by_words(db, scope, search.query, deep) for scope in where], deep)
     if vector is not None and cache is not None:
-        meaning = _merged([by_meaning(db, cache, scope, vector, deep, weights.floor) for scope in where], deep)
-        lists.append((weights.meaning, meaning))
+        near = [by_meaning(db, cache, scope, vector, deep, weights.floor) for scope in where]
+        meaning = _merged(near, deep)
+    if meaning and words:
+        words = [(row, score) for row, score in words if score >= weights.share * words[0][1]]
+    lists = [(weights.words, words), (weights.meaning, meaning)]
     fused = fuse(lists)
     if search.freshness == 0:
         fused = fused[: search.limit]

@@ -142,11 +142,12 @@ class Page(Record, frozen=True):
 
 
 class Search(Record, frozen=True):
-    """Find the `limit` best entries for `query`. `freshness` 0..1: how much a note's decay counts in its
-    score."""
+    """Find the `limit` best entries for `query`, by words, by meaning, or by both. `freshness` 0..1: how much a
+    note's decay counts in its score."""
 
     query: str
     limit: int = 10
+    by: Literal["words", "meaning", "both"] = "both"
     filter: Filter = Filter()
     freshness: float = 0.0
 
