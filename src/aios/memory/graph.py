@@ -59,24 +59,25 @@ def draw_graph(graph: NoteGraph, path: Path) -> None:
     plot.close(figure)
 
 
-def layout(graph: NoteGraph, rounds: int = 150) -> NDArray[np.float64]:
-    """Places, shape (nodes, 2), by forces (Fruchterman, Reingold 1991): links pull, all notes push. The same
-    graph gets the same places."""
+def layout(graph: NoteGraph) -> NDArray[np.float64]:
+    """Places, shape (nodes, 2), by forces (ForceAtlas2: Jacomy et al. 2014): links pull, notes push, the more the
+    more links they have, and all are drawn to the middle. The same graph gets the same places."""
     count = len(graph.nodes)
     number = {node.id: i for i, node in enumerate(graph.nodes)}
-    places = np.random.default_rng(0).uniform(-1, 1, (count, 2))
+    places = np.random.default_rng(0).uniform(-1, 1, (count, 2)) * count**0.5
     pairs = np.array([(number[e.a], number[e.b]) for e in graph.edges], np.int64).reshape(-1, 2)
-    ideal = 2.0 / max(1.0, count**0.5)
+    mass = 1.0 + np.bincount(pairs.ravel(), minlength=count)
+    rounds = max(40, min(400, 10**8 // max(1, count**2)))  # each compares all pairs
     for step in range(rounds):
         apart = places[:, None] - places[None]
-        distance = np.maximum(np.linalg.norm(apart, axis=2), 1e-3)
-        force = (apart * (ideal**2 / distance**2)[:, :, None]).sum(axis=1) - 0.6 * ideal * places
+        distance = np.maximum(np.linalg.norm(apart, axis=2), 1e-2)
+        force = (apart * (mass[:, None] * mass / distance**2)[:, :, None]).sum(axis=1)
+        force -= 0.5 * mass[:, None] * places
         pull = places[pairs[:, 0]] - places[pairs[:, 1]]
-        pull *= np.linalg.norm(pull, axis=1, keepdims=True) / ideal
         np.add.at(force, pairs[:, 0], -pull)
         np.add.at(force, pairs[:, 1], pull)
         size = np.maximum(np.linalg.norm(force, axis=1, keepdims=True), 1e-9)
-        places += force / size * np.minimum(size, 0.2 * (1 - step / rounds))
+        places += force / size * np.minimum(size / mass[:, None], (1 - step / rounds) * count**0.5 / 8)
     return places
 
 

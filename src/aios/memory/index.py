@@ -19,11 +19,12 @@ class Index:
     def __init__(self, inner: Any) -> None:
         self._inner = inner
 
-    def add(self, row: int, vector: Vectors) -> None:
-        self._inner.add(row, vector)
-
-    def remove(self, row: int) -> None:
-        self._inner.remove(row)
+    def put(self, row: int, vector: Vectors | None) -> None:
+        """Add, change or (None) remove a row."""
+        if row in self._inner:
+            self._inner.remove(row)
+        if vector is not None:
+            self._inner.add(row, vector)
 
     def near(self, query: Vectors, most: int) -> list[tuple[int, float]]:
         """Nearest first, with their cosine."""

@@ -88,6 +88,7 @@ class MemoryManager:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._database.close()
+        await self._store.close()
 
     # -- entries -----------------------------------------------------------------------------------
 

@@ -61,6 +61,10 @@ class EntryStore:
         self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
         self._swapping = asyncio.Lock()
 
+    async def close(self) -> None:
+        if self.vectors is not None:
+            await asyncio.to_thread(self.vectors.close)
+
     # -- reading -----------------------------------------------------------------------------------
 
     async def find(self, who: Identity, id: str, need: Access = "read") -> Row:

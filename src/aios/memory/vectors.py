@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Collection
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 
 import numpy as np
 
@@ -16,15 +17,21 @@ from aios.memory.embed import Vectors
 from aios.memory.index import Index, index_of
 
 EXACT = 100_000
-"""Vectors of one owner up to which all are compared; above, an index is asked if its library is there."""
+"""Vectors of one owner up to which all are compared; more of them, when they are loaded, get an index if its
+library is there."""
 _GATHERED = 0.4
 """Share of the rows up to which picking them out is cheaper than comparing all."""
 
 
 class Matrix:
-    """The vectors of one owner. `rows` are entries' rows, in no order."""
+    """The vectors of one owner, and above `EXACT` of them an index, made on `builder` while search stays exact.
 
-    def __init__(self, width: int) -> None:
+    `rows` are entries' rows, in no order."""
+
+    def __init__(self, width: int, builder: Executor) -> None:
+        self._builder = builder
+        self._building: Future[Index | None] | None = None
+        self._since: set[int] = set()  # rows that changed while the index is made
         self._rows = np.zeros(0, np.int64)
         self._vectors: Vectors = np.zeros((0, width), np.float32)
         self._places: dict[int, int] = {}
@@ -41,24 +48,20 @@ class Matrix:
         self._rows, self._vectors = np.array(rows, np.int64), vectors
         self._places = {row: place for place, row in enumerate(rows)}
         if len(rows) > EXACT:
-            self._index = index_of(self._rows, vectors)
+            self._building = self._builder.submit(index_of, self._rows.copy(), vectors)
 
     def put(self, row: int, vector: Vectors) -> None:
         place = self._places.get(row)
         if place is None:
-            place = len(self._places)
+            place = self._places[row] = len(self._places)
             if place == len(self._rows):
                 more = max(64, place // 2)
                 self._rows = np.resize(self._rows, place + more)
                 self._vectors = np.concatenate(
                     [self._vectors, np.zeros((more, self._vectors.shape[1]), np.float32)]
                 )
-            self._places[row] = place
-        elif self._index is not None:
-            self._index.remove(row)
         self._rows[place], self._vectors[place] = row, vector
-        if self._index is not None:
-            self._index.add(row, vector)
+        self._changed(row)
 
     def drop(self, row: int) -> None:
         place = self._places.pop(row, None)
@@ -68,11 +71,26 @@ class Matrix:
         if place != last:
             moved = int(self._rows[last])
             self._rows[place], self._vectors[place], self._places[moved] = moved, self._vectors[last], place
-        if self._index is not None:
-            self._index.remove(row)
+        self._changed(row)
+
+    def _changed(self, row: int) -> None:
+        if self._building is not None:
+            self._since.add(row)
+        elif self._index is not None:
+            place = self._places.get(row)
+            self._index.put(row, None if place is None else self._vectors[place])
+
+    def _adopt(self) -> None:
+        """Take over an index that is made, and tell it what changed meanwhile."""
+        if self._building is not None and self._building.done():
+            self._index, self._building = self._building.result(), None
+            for row in self._since:
+                self._changed(row)
+            self._since.clear()
 
     def near(self, query: Vectors, most: int, rows: Collection[int] | None = None) -> list[tuple[int, float]]:
         """The `most` nearest of `rows` (None: of all), nearest first, with their cosine."""
+        self._adopt()
         count = len(self._places)
         if rows is None:
             if self._index is not None:
@@ -90,6 +108,11 @@ class VectorCache:
     def __init__(self, embedder: str, width: int, budget: int) -> None:
         self._embedder, self._width, self._budget = embedder, width, budget
         self._owners: OrderedDict[int, Matrix] = OrderedDict()
+        self._builder = ThreadPoolExecutor(1, thread_name_prefix="memory-index")
+
+    def close(self) -> None:
+        """Blocks until an index that is being made is made."""
+        self._builder.shutdown(cancel_futures=True)
 
     def near(
         self, db: Connection, owner: int, query: Vectors, most: int, rows: Collection[int] | None = None
@@ -108,7 +131,7 @@ class VectorCache:
             matrix.drop(row)
 
     def _load(self, db: Connection, owner: int) -> Matrix:
-        matrix = Matrix(self._width)
+        matrix = Matrix(self._width, self._builder)
         found = db.execute(
             "SELECT row, vector FROM vectors WHERE owner = ? AND embedder = ?", (owner, self._embedder)
         ).fetchall()
