@@ -66,7 +66,7 @@ def test_a_matrix_finds_what_comparing_with_each_finds(loaded, changes, seed, on
 
 @pytest.mark.parametrize("late", [False, True])
 def test_an_index_takes_over_and_follows_what_changed_while_it_was_made(monkeypatch, late):
-    pytest.importorskip("usearch")
+    pytest.importorskip("voyager")
     monkeypatch.setattr(vectors, "EXACT", 50)
     builder = Now(wait=late)
     model = {row: drawn(row) for row in range(200)}
@@ -85,3 +85,10 @@ def test_an_index_takes_over_and_follows_what_changed_while_it_was_made(monkeypa
         check(matrix, model, drawn(seed))
         check(matrix, model, drawn(seed), set(range(100)))
     assert matrix._index is not None
+    for row in range(1000, 1040):  # so many that another index is made
+        matrix.put(row, drawn(row))
+        model[row] = drawn(row)
+    builder.go()
+    for seed in range(30):
+        check(matrix, model, drawn(seed))
+    assert len(matrix._since) < 40

@@ -60,8 +60,8 @@ def draw_graph(graph: NoteGraph, path: Path) -> None:
 
 
 def layout(graph: NoteGraph) -> NDArray[np.float64]:
-    """Places, shape (nodes, 2), by forces (ForceAtlas2: Jacomy et al. 2014): links pull, notes push, the more the
-    more links they have, and all are drawn to the middle. The same graph gets the same places."""
+    """Places, shape (nodes, 2), by forces (ForceAtlas2: Jacomy et al. 2014): links pull, notes push, the more
+    the more links they have, and all are drawn to the middle. The same graph gets the same places."""
     count = len(graph.nodes)
     number = {node.id: i for i, node in enumerate(graph.nodes)}
     places = np.random.default_rng(0).uniform(-1, 1, (count, 2)) * count**0.5

@@ -1,7 +1,8 @@
-"""Above what exact search can do in time: a graph index (HNSW: Malkov, Yashunin 2018) by usearch, an extra."""
+"""Above what exact search can do in time: a graph index (HNSW: Malkov, Yashunin 2018) by voyager, an extra."""
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import numpy as np
@@ -14,32 +15,27 @@ EXPANSION = 128
 
 
 class Index:
-    """Approximate nearest rows. `inner`: a usearch index of cosine similarity."""
+    """Approximate nearest rows of vectors that do not change. `inner`: a voyager index."""
 
     def __init__(self, inner: Any) -> None:
         self._inner = inner
 
-    def put(self, row: int, vector: Vectors | None) -> None:
-        """Add, change or (None) remove a row."""
-        if row in self._inner:
-            self._inner.remove(row)
-        if vector is not None:
-            self._inner.add(row, vector)
-
-    def near(self, query: Vectors, most: int) -> list[tuple[int, float]]:
-        """Nearest first, with their cosine."""
-        found = self._inner.search(query, most)
-        return [
-            (int(key), 1.0 - float(distance)) for key, distance in zip(found.keys, found.distances, strict=True)
-        ]
+    def near(self, query: Vectors, most: int) -> list[int]:
+        """Rows, nearest first."""
+        most = min(most, len(self._inner))
+        rows, _ = self._inner.query(query, k=most, query_ef=max(EXPANSION, most))
+        return [int(row) for row in rows]
 
 
 def index_of(rows: NDArray[np.int64], vectors: Vectors) -> Index | None:
     """An index of these; None if the library is not installed: then search stays exact, and slower."""
     try:
-        from usearch.index import Index as Inner  # pyright: ignore[reportMissingTypeStubs]
+        voyager: Any = importlib.import_module("voyager")
     except ModuleNotFoundError:
         return None
-    inner: Any = Inner(ndim=vectors.shape[1], metric="cos", dtype="f16", expansion_search=EXPANSION)
-    inner.add(rows, vectors)
+    kind = voyager.StorageDataType.Float8  # a quarter of the bytes; the caller compares what it finds exactly
+    inner = voyager.Index(
+        voyager.Space.Cosine, vectors.shape[1], storage_data_type=kind, max_elements=len(rows)
+    )
+    inner.add_items(vectors, rows.astype(np.uint64))
     return Index(inner)

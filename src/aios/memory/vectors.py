@@ -21,21 +21,25 @@ EXACT = 100_000
 library is there."""
 _GATHERED = 0.4
 """Share of the rows up to which picking them out is cheaper than comparing all."""
+_STALE = 0.1
+"""Share of the rows that may have changed before another index is made."""
 
 
 class Matrix:
-    """The vectors of one owner, and above `EXACT` of them an index, made on `builder` while search stays exact.
+    """The vectors of one owner. `rows` are entries' rows, in no order.
 
-    `rows` are entries' rows, in no order."""
+    Above `EXACT` of them, an index is made on `builder` while search stays exact. An index is never changed:
+    what changed since it was begun is compared beside it, and when that is much, another one is made."""
 
     def __init__(self, width: int, builder: Executor) -> None:
-        self._builder = builder
-        self._building: Future[Index | None] | None = None
-        self._since: set[int] = set()  # rows that changed while the index is made
         self._rows = np.zeros(0, np.int64)
         self._vectors: Vectors = np.zeros((0, width), np.float32)
         self._places: dict[int, int] = {}
+        self._builder = builder
+        self._building: Future[Index | None] | None = None
         self._index: Index | None = None
+        self._since: set[int] = set()  # rows that the index does not know as they are
+        self._later: set[int] = set()  # and those that the one that is being made does not
 
     def __len__(self) -> int:
         return len(self._places)
@@ -48,7 +52,7 @@ class Matrix:
         self._rows, self._vectors = np.array(rows, np.int64), vectors
         self._places = {row: place for place, row in enumerate(rows)}
         if len(rows) > EXACT:
-            self._building = self._builder.submit(index_of, self._rows.copy(), vectors)
+            self._build()
 
     def put(self, row: int, vector: Vectors) -> None:
         place = self._places.get(row)
@@ -57,9 +61,8 @@ class Matrix:
             if place == len(self._rows):
                 more = max(64, place // 2)
                 self._rows = np.resize(self._rows, place + more)
-                self._vectors = np.concatenate(
-                    [self._vectors, np.zeros((more, self._vectors.shape[1]), np.float32)]
-                )
+                room = np.zeros((more, self._vectors.shape[1]), np.float32)
+                self._vectors = np.concatenate([self._vectors, room])
         self._rows[place], self._vectors[place] = row, vector
         self._changed(row)
 
@@ -73,33 +76,38 @@ class Matrix:
             self._rows[place], self._vectors[place], self._places[moved] = moved, self._vectors[last], place
         self._changed(row)
 
-    def _changed(self, row: int) -> None:
-        if self._building is not None:
-            self._since.add(row)
-        elif self._index is not None:
-            place = self._places.get(row)
-            self._index.put(row, None if place is None else self._vectors[place])
-
-    def _adopt(self) -> None:
-        """Take over an index that is made, and tell it what changed meanwhile."""
-        if self._building is not None and self._building.done():
-            self._index, self._building = self._building.result(), None
-            for row in self._since:
-                self._changed(row)
-            self._since.clear()
-
     def near(self, query: Vectors, most: int, rows: Collection[int] | None = None) -> list[tuple[int, float]]:
         """The `most` nearest of `rows` (None: of all), nearest first, with their cosine."""
         self._adopt()
         count = len(self._places)
         if rows is None:
-            if self._index is not None:
-                return self._index.near(query, most)
-            return _top(self._rows[:count], self._vectors[:count] @ query, most)
+            if self._index is None:
+                return _top(self._rows[:count], self._vectors[:count] @ query, most)
+            rows = self._since.union(self._index.near(query, 2 * most))
         places = np.array(sorted(self._places[row] for row in rows if row in self._places), np.int64)
         few = len(places) < _GATHERED * count
         scores = self._vectors[places] @ query if few else (self._vectors[:count] @ query)[places]
         return _top(self._rows[places], scores, most)
+
+    def _build(self) -> None:
+        count = len(self._places)
+        # Rows that change while it reads are in `_later` and not believed; so it needs no copy of the vectors.
+        self._building = self._builder.submit(index_of, self._rows[:count].copy(), self._vectors[:count])
+        self._later = set()
+
+    def _changed(self, row: int) -> None:
+        if self._index is not None:
+            self._since.add(row)
+        if self._building is not None:
+            self._later.add(row)
+        elif self._index is not None and len(self._since) > _STALE * len(self._places):
+            self._build()
+
+    def _adopt(self) -> None:
+        if self._building is None or not self._building.done():
+            return
+        self._index, self._since = self._building.result(), self._later
+        self._building, self._later = None, set()
 
 
 class VectorCache:
