@@ -1,10 +1,12 @@
 """What an agent can do with its memory, and what others can't."""
 
+import asyncio
+
 import msgspec
 import pytest
 from tests.embedders import WordSums
 
-from aios.errors import BadRequest, Conflict, Forbidden, LimitExceeded, NotFound
+from aios.errors import BadRequest, Conflict, Forbidden, LimitExceeded, NotFound, StoreUnavailable
 from aios.memory.manager import MemoryManager
 from aios.memory.records import Alloc, Filter, Identity, MemoryLimits, NewNote, Search, Share, Update, Write
 from aios.syscalls import Message
@@ -285,3 +287,47 @@ async def test_messages_are_plain_data(memory):
     made = await memory.alloc(ANN, Alloc(data=b"x"))
     for record in (made, await memory.list(ANN), await memory.search(ANN, Search(query="x"))):
         assert msgspec.json.decode(msgspec.json.encode(record), type=type(record)) == record
+
+
+@pytest.mark.parametrize("steps", range(0, 14, 2))
+async def test_a_caller_that_goes_away_leaves_nothing_half_done(tmp_path, steps):
+    async with MemoryManager(tmp_path, embedder=WordSums({"car", "automobile"})) as memory:
+        made = await memory.alloc(ANN, Alloc(data=b"green tea"))
+        talk = await memory.conversations.record(ANN, [Message(role="user", content="a")])
+        longer = [Message(role="user", content="a"), Message(role="assistant", content="b")]
+        writing = asyncio.create_task(memory.write(ANN, Write(id=made.id, data=b"old automobile")))
+        recording = asyncio.create_task(memory.conversations.record(ANN, longer, id=talk.id))
+        for _ in range(steps):
+            await asyncio.sleep(0.0005)
+        writing.cancel()
+        recording.cancel()
+        await asyncio.gather(writing, recording, return_exceptions=True)
+        content = await memory.read(ANN, made.id)
+        assert content.data == (b"green tea" if content.info.version == 1 else b"old automobile")
+        by_meaning = (await memory.search(ANN, Search(query="car", by="meaning", limit=1))).hits
+        assert [hit.id for hit in by_meaning if hit.score] == ([] if content.info.version == 1 else [made.id])
+        said = await memory.conversations.messages(ANN, talk.id)
+        assert said == tuple(longer)[: (await memory.stat(ANN, talk.id)).version]
+        await memory.conversations.record(ANN, [*longer, Message(role="user", content="c")], id=talk.id)
+    async with MemoryManager(tmp_path) as memory:
+        assert len(await memory.conversations.messages(ANN, talk.id)) == 3
+
+
+async def test_a_full_disk_refuses_writes_and_heals(memory):
+    kept = await memory.alloc(ANN, Alloc(data=b"kept"))
+    pages = await memory._database.read(lambda db: db.execute("PRAGMA page_count").fetchone()[0])
+    await memory._database.write(lambda db: db.execute(f"PRAGMA max_page_count = {pages + 2}").fetchone())
+    with pytest.raises(StoreUnavailable, match="full"):
+        await memory.alloc(ANN, Alloc(kind="data", data=bytes(100_000)))
+    assert (await memory.read(ANN, kept.id)).data == b"kept"
+    assert (await memory.usage(ANN)).entries == 1
+    await memory._database.write(lambda db: db.execute(f"PRAGMA max_page_count = {pages + 1000}").fetchone())
+    assert (await memory.alloc(ANN, Alloc(kind="data", data=bytes(100_000)))).size == 100_000
+
+
+async def test_a_closed_memory_says_so(tmp_path):
+    async with MemoryManager(tmp_path) as memory:
+        pass
+    for work in (memory.list(ANN), memory.alloc(ANN, Alloc())):
+        with pytest.raises(StoreUnavailable, match="closed"):
+            await work

@@ -39,6 +39,7 @@ _MEND = "Free disk space or make the state folder writable."
 class _Change:
     work: Callable[[Connection], Any]
     done: Future[Any]
+    settled: Callable[[Any], object]
     result: Any = None
     error: Exception | None = None
 
@@ -49,6 +50,7 @@ class Database:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = -1
+        self._closed = False
         self._queue: queue.SimpleQueue[_Change | None] = queue.SimpleQueue()
         self._door = asyncio.Semaphore(WAITING)
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="memory-read")
@@ -71,6 +73,7 @@ class Database:
 
     async def close(self) -> None:
         """Write what waits, and let go of the file."""
+        self._closed = True
         self._queue.put(None)
         await self._loop.run_in_executor(self._reader, self._thread.join)
         await self._loop.run_in_executor(self._reader, self._read_db.close)
@@ -125,20 +128,44 @@ class Database:
         """`work(connection)` on the reader thread, in the order of the calls. It sees every `write` that
         returned. Raises StoreUnavailable, and what `work` raises."""
         try:
-            return await self._loop.run_in_executor(self._reader, work, self._read_db)
+            return await self._later(work)
         except sqlite3.Error as error:
             raise StoreUnavailable(f"The memory can't be read: {error}.", _MEND, retry_after=5.0) from error
 
-    async def write(self, work: Callable[[Connection], T]) -> T:
+    async def write(
+        self, work: Callable[[Connection], T], settled: Callable[[T], object] = lambda result: None
+    ) -> T:
         """`work(connection)` on the writer thread; returns when its changes are on disk. It may be run in a
-        transaction with others and must neither commit nor roll back.
+        transaction with others and must neither commit nor roll back. `settled` is called with its result at
+        once when they are, so that RAM never contradicts the disk.
 
-        Raises StoreUnavailable, and what `work` raises (an AiosError): then it changed nothing. A caller that
-        is cancelled while it waits does not undo its change."""
+        Raises StoreUnavailable, and what `work` raises: then it changed nothing. A caller that is cancelled
+        goes when that is known, so that what it locked is as the disk says."""
         async with self._door:
-            change = _Change(work, self._loop.create_future())
+            self._check_open()
+            change = _Change(work, self._loop.create_future(), settled)
             self._queue.put(change)
-            return await asyncio.shield(change.done)
+            cancelled: asyncio.CancelledError | None = None
+            while not change.done.done():
+                try:
+                    await asyncio.wait([change.done])
+                except asyncio.CancelledError as error:
+                    cancelled = error
+            if cancelled is not None:
+                raise cancelled
+            return change.done.result()
+
+    def soon(self, work: Callable[[Connection], object]) -> None:
+        """`work(connection)` on the reader thread, before every `read` that is called from now on."""
+        self._later(work)
+
+    def _later(self, work: Callable[[Connection], T]) -> Future[T]:
+        self._check_open()
+        return self._loop.run_in_executor(self._reader, work, self._read_db)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreUnavailable("The memory is closed.", "Ask the kernel that runs.")
 
     def _run(self) -> None:
         stopping = False
@@ -192,6 +219,7 @@ class Database:
 def _settle(changes: Sequence[_Change]) -> None:
     for change in changes:
         if change.error is None:
+            change.settled(change.result)
             change.done.set_result(change.result)
         else:
             change.done.set_exception(change.error)

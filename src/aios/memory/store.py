@@ -108,7 +108,8 @@ class EntryStore:
             except KeyError as error:
                 mend = "Restore the backing store, or delete the entry."
                 raise StoreCorrupt(f"The swapped body of {row.id} is missing.", mend) from error
-        await self._page_in(row, checked(row.id, data, row.digest), swapped=swapped)
+        self._page_in(row, checked(row.id, data, row.digest), swapped=swapped)
+        await self._swap_out(row.owner_name)
         return data
 
     # -- changes -----------------------------------------------------------------------------------
@@ -131,8 +132,8 @@ class EntryStore:
             also(db, row)
             return row
 
-        row = await self.database.write(work)
-        await self._changed(row, body)
+        row = await self.database.write(work, lambda row: self._changed(row, body))
+        await self._swap_out(row.owner_name)
         return row
 
     async def change(
@@ -161,8 +162,8 @@ class EntryStore:
                 also(db, new)
                 return new
 
-            row = await self.database.write(work)
-            await self._changed(row, body)
+            row = await self.database.write(work, lambda row: self._changed(row, body))
+        await self._swap_out(row.owner_name)
         await self.reap()
         return row
 
@@ -178,13 +179,7 @@ class EntryStore:
         async with AsyncExitStack() as stack:
             for id in sorted(row.id for row in rows):
                 await stack.enter_async_context(self.lock(id))
-            await self.database.write(work)
-            for row in rows:
-                self.pages.remove(row.id, gone=True)
-                self._in_backing.discard(row.id)
-        vectors = self.vectors
-        if vectors is not None:
-            await self.database.read(lambda db: [vectors.drop(row.owner, row.row) for row in rows])
+            await self.database.write(work, lambda _: self._gone(rows))
         await self.reap()
 
     async def pin(self, who: Identity, id: str, pinned: bool) -> Row:
@@ -220,20 +215,27 @@ class EntryStore:
                 text = Text(draft.words, draft.about, self.embedder.name, vector.tobytes())
         return Body(draft.data, draft.meta, text, draft.why)
 
-    async def _changed(self, row: Row, body: Body) -> None:
+    def _changed(self, row: Row, body: Body) -> None:
         """What is true on disk by now becomes true in RAM."""
         vectors = self.vectors
         if vectors is not None:
-            vector = None if body.text is None or body.text.vector is None else body.text.vector
-            await self.database.read(lambda db: _tell(vectors, row, vector))
-        await self._page_in(row, body.data, swapped=False)
+            vector = None if body.text is None else body.text.vector
+            self.database.soon(lambda db: _tell(vectors, row, vector))
+        self._page_in(row, body.data, swapped=False)
+
+    def _gone(self, rows: list[Row]) -> None:
+        for row in rows:
+            self.pages.remove(row.id, gone=True)
+            self._in_backing.discard(row.id)
+        vectors = self.vectors
+        if vectors is not None:
+            self.database.soon(lambda db: [vectors.drop(row.owner, row.row) for row in rows])
 
     # -- paging ------------------------------------------------------------------------------------
 
-    async def _page_in(self, row: Row, data: bytes, *, swapped: bool) -> None:
+    def _page_in(self, row: Row, data: bytes, *, swapped: bool) -> None:
         self.pages.put(row.id, row.owner_name, data, pinned=row.pinned)
         (self._in_backing.add if swapped and row.id in self.pages else self._in_backing.discard)(row.id)
-        await self._swap_out(row.owner_name)
 
     async def _swap_out(self, owner: str) -> None:
         """Bring the budgets in order, now that `owner` put something."""
