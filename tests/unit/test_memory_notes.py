@@ -4,7 +4,7 @@ import msgspec
 import pytest
 from tests.embedders import WordSums
 
-from aios.errors import BadRequest, Conflict, Forbidden, LimitExceeded, NotFound
+from aios.errors import BadRequest, Conflict, CoreUnavailable, Forbidden, LimitExceeded, NotFound
 from aios.memory.graph import draw_graph, layout
 from aios.memory.manager import MemoryManager
 from aios.memory.records import Alloc, Filter, Identity, MemoryLimits, NewNote, Search, Share, Write
@@ -89,8 +89,11 @@ async def test_a_model_describes_links_and_changes_neighbours(tmp_path):
         assert (await memory.search(ANN, Search(query="until May"))).hits[0].id == old.id
 
 
-async def test_nonsense_from_a_model_falls_back_to_extraction(tmp_path):
+@pytest.mark.parametrize("trouble", ["nonsense", "down"])
+async def test_without_a_sound_answer_of_the_model_keywords_are_extracted(tmp_path, trouble):
     async def think(messages, schema):
+        if trouble == "down":
+            raise CoreUnavailable("The core is down.")
         return "Sure! Here are your keywords:"
 
     async with MemoryManager(tmp_path, think=think) as memory:

@@ -46,7 +46,7 @@ MODULES = """
     imaplib inspect io ipaddress itertools json linecache locale logging lzma mailbox math mimetypes
     operator os pathlib pickle platform pprint queue random re sched secrets select shelve shlex shutil
     signal smtplib socket sqlite3 ssl statistics string struct subprocess sys tarfile tempfile textwrap
-    threading time timeit tokenize traceback types typing unittest urllib.parse urllib.request uuid
+    threading time timeit tokenize traceback types unittest urllib.parse urllib.request uuid
     warnings weakref xml.dom zipfile zlib
 """.split()  # noqa: SIM905
 

@@ -12,10 +12,11 @@ since it was last used, and each use lengthens the half life by its first length
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import msgspec
 
-from aios.errors import BadRequest
+from aios.errors import BadRequest, NotFound
 from aios.memory import entries, thinking
 from aios.memory.database import Connection
 from aios.memory.entries import Row
@@ -68,8 +69,9 @@ class Notes:
                 _link(db, row.row, neighbour.row, strength)
 
         row = await self._store.create(who, "note", new.name, draft, also=link)
-        for neighbour, insight in judged.evolved:
-            await self._evolve(who, neighbour, insight, row.id)
+        for neighbour, said in judged.evolved:
+            with suppress(NotFound):  # deleted meanwhile
+                await self._evolve(who, neighbour, said, row.id)
         return await self.get(who, row.id)
 
     async def get(self, who: Identity, id: str, *, use: bool = False) -> Note:

@@ -1,4 +1,5 @@
-"""What a model is asked about notes, and how its answer is read. No model, or nonsense from it: None."""
+"""What a model is asked about notes, and how its answer is read. No model, a model that
+fails, or nonsense from it: None."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
+from aios.errors import ContextOverflow, CoreError, LimitExceeded
 from aios.memory.records import Think
 from aios.syscalls import Message, Record
 
@@ -73,9 +75,7 @@ async def describe(think: Think | None, content: str) -> Insight | None:
         "Describe this note for a memory that will be searched later. Give up to 8 keywords (most telling"
         " first), up to 5 broad tags, and one sentence of context: what it is about and what it matters for."
     )
-    insight = _read(
-        await think((Message(role="user", content=f"{ask}\n\nNote:\n{content}"),), DESCRIBE), Insight
-    )
+    insight = await _asked(think, f"{ask}\n\nNote:\n{content}", DESCRIBE, Insight)
     return None if insight is None else msgspec.structs.replace(insight, by="model")
 
 
@@ -96,7 +96,7 @@ async def judge(
         for i, n in enumerate(neighbours, 1)
     )
     text = f"{ask}\n\nNew note:\n{content}\n   tags: {', '.join(insight.tags)}\n\nNeighbours:\n{listed}"
-    answer = _read(await think((Message(role="user", content=text),), _judge_schema(len(neighbours))), _Answer)
+    answer = await _asked(think, text, _judge_schema(len(neighbours)), _Answer)
     if answer is None:
         return None
     known = dict(enumerate(neighbours, 1))
@@ -133,9 +133,11 @@ def _judge_schema(count: int) -> dict[str, Any]:
     }
 
 
-def _read(text: str, type: type[T]) -> T | None:
-    """None for what is not of the form that was asked for: a model without a grammar may say anything."""
+async def _asked(think: Think, text: str, schema: dict[str, Any], type: type[T]) -> T | None:
     try:
-        return msgspec.json.decode(text, type=type)
-    except ValueError:  # msgspec's errors are ValueErrors
+        answer = await think((Message(role="user", content=text),), schema)
+        return msgspec.json.decode(answer, type=type)
+    except (CoreError, ContextOverflow, LimitExceeded):
+        return None  # a note is not lost because nobody can think about it now
+    except ValueError:  # msgspec's errors are ValueErrors; a model without a grammar may say anything
         return None
