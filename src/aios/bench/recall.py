@@ -7,8 +7,8 @@ once as notes whose context is the turn before. The dialogues of the first half 
 rest is `held out`.
 
 Speed: one agent's memory of many entries (sentences of Python's own documentation, vectors drawn at random:
-comparing takes the same time whatever they say), asked the dialogues' questions and its own sentences, one after
-the other; the time of embedding them is told apart.
+comparing takes the same time whatever they say), asked the dialogues' questions and its own sentences, one
+after the other; the time of embedding them is told apart.
 """
 
 from __future__ import annotations
