@@ -248,6 +248,19 @@ class JournalUnavailable(AiosError):
     status = 507
 
 
+class StoreUnavailable(AiosError):
+    """A store of memory or files can't be read or written (disk full, read-only)."""
+
+    code = "store_unavailable"
+    status = 507
+
+
+class StoreCorrupt(AiosError):
+    """Stored bytes are not those that were written. They are not given out."""
+
+    code = "store_corrupt"
+
+
 class PortTaken(AiosError):
     """The address is in use."""
 

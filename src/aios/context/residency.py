@@ -56,7 +56,7 @@ class Residency:
         self._gaps = Gaps()
         self.worth = Worth(spec, self._gaps, eviction)
         self.parking = Parking(spec.ram_bytes, self.worth, swap, self._left_ram)
-        self._tries: dict[str, RadixTrie[Entry]] = {}
+        self._tries: dict[str, RadixTrie[list[int], Entry]] = {}
         self._newest: dict[int, Entry] = {}
         self._stats: dict[int, ContextStats] = {}
         self._ids = itertools.count(1)
@@ -307,8 +307,8 @@ class Residency:
     def _all(self) -> Iterable[Entry]:
         return [*(e for e in self._slots if e), *self.parking.entries]
 
-    def _trie(self, group: str) -> RadixTrie[Entry]:
-        return self._tries.setdefault(group, RadixTrie())
+    def _trie(self, group: str) -> RadixTrie[list[int], Entry]:
+        return self._tries.setdefault(group, RadixTrie[list[int], Entry]([]))
 
     def _use(self, entry: Entry) -> None:
         entry.used, entry.since = next(self._uses), self._now()

@@ -11,24 +11,13 @@ from aios.scheduler.gittins import Sizes
 from aios.scheduler.policy import CLASSES, Item, class_rank
 from aios.scheduler.ready import ReadyQueue
 
-MIN_RUN_S = 0.05
-"""Before a program ran so long nothing is said of its stretch."""
-
 
 @dataclass(slots=True)
 class Program:
-    """Tokens of work that its ended calls took, what kind it is of, and seconds that its calls waited and
-    ran."""
+    """Tokens of work that its ended calls took, and what kind it is of."""
 
     kind: str
     attained: float = 0.0
-    waited: float = 0.0
-    ran: float = 0.0
-
-    @property
-    def stretch(self) -> float:
-        """How many times longer its calls took than without waits."""
-        return (self.waited + self.ran) / self.ran if self.ran > MIN_RUN_S else 1.0
 
 
 class Composed:
@@ -37,11 +26,7 @@ class Composed:
     1. class: `interactive` before `normal` before `batch` before `idle`;
     2. groups: the one that had the fewest tokens for its weight (`Counters`, as in `fair`);
     3. programs: the least Gittins rank of the program's attained service, in levels that double (`Sizes`); of
-       a program that declared its plan, the least work left, which is its Gittins rank when sizes are known.
-       The rank is divided by the square of the program's stretch: whoever was slowed down much already comes
-       sooner, so that long programs pay for short ones with part of their time and not with all of it (Smith's
-       rule for the third power of stretch instead of the first: Bansal & Pruhs 2003, "Server Scheduling in the
-       L_p Norm");
+       a program that declared its plan, the least work left, which is its Gittins rank when sizes are known;
     4. calls: the longest chain of what waits for it, if that is known; then the longest resident context; then
        the longest wait.
 
@@ -58,7 +43,6 @@ class Composed:
         self._quantum, self._starve_s = max(1, quantum), starve_s
         self._groups = Counters()
         self._known: set[Item] = set()
-        self._since: dict[Item, float] = {}
         self._queues: dict[tuple[int, str], ReadyQueue] = {}
         self._waiting = ReadyQueue()
         self._programs: dict[str, Program] = {}
@@ -83,8 +67,6 @@ class Composed:
         item = self._overdue(now, fits) or self._best(fits)
         if item:
             self._take(item)
-            self._since[item] = now
-            self._programs[item.program].waited += max(0.0, now - item.queued)
         return item
 
     def preempt(self, running: Iterable[Item], now: float) -> list[Item]:
@@ -109,12 +91,9 @@ class Composed:
         self._groups.charge(item.group, tokens, item.weight)
 
     def left(self, item: Item, now: float, *, ended: bool) -> None:
-        program = self._programs.get(item.program)
-        began = self._since.pop(item, now)
-        if program:
-            program.ran += now - began
-            program.attained += item.attained if ended else 0
         if ended:
+            if program := self._programs.get(item.program):
+                program.attained += item.attained
             self._forget(item)
 
     def retire(self, program: str) -> None:
@@ -128,12 +107,11 @@ class Composed:
     def level_of(self, item: Item) -> int:
         """Of its program: 0 is served first. Of a program that said what it will do the rank is what is
         left."""
-        program = self._programs.get(item.program) or Program(item.kind)
         if item.ahead is not None:
-            rank = item.ahead
-        else:
-            rank = self._sizes.setdefault(item.kind, Sizes()).rank(program.attained + item.attained)
-        return int(2 * math.log2(max(1.0, rank)) - 4 * math.log2(program.stretch))
+            return _level(item.ahead)
+        before = self._programs.get(item.program)
+        sizes = self._sizes.setdefault(item.kind, Sizes())
+        return _level(sizes.rank((before.attained if before else 0.0) + item.attained))
 
     def _standing(self, item: Item) -> tuple[int, float, int]:
         """Less is better, by rules 1 to 3."""
@@ -170,3 +148,8 @@ class Composed:
         if item in self._known:
             self._known.remove(item)
             self._groups.leave(item.group)
+
+
+def _level(tokens: float) -> int:
+    """Two levels for each doubling."""
+    return int(2 * math.log2(max(1.0, tokens)))
