@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from contextlib import suppress
 
 from aios.context.entry import Entry
 from aios.context.parking import Parking
@@ -39,11 +40,11 @@ class Swapper:
         """Copy all that is parked, what is worth most first, as long as the budget and `patience_s` last."""
         until = time.monotonic() + patience_s
         while time.monotonic() < until and (entry := self._parking.dirty(time.monotonic(), all=True)):
-            if not await self.copy(entry):
-                break
+            await self.copy(entry)
         for entry in self._parking.entries:
             if entry.file:
-                await asyncio.to_thread(self._swap.label, entry.file, self.label(entry))
+                with suppress(OSError):  # without a label it is not found, and computed again
+                    await asyncio.to_thread(self._swap.label, entry.file, self.label(entry))
 
     async def copy(self, entry: Entry) -> bool:
         """Copy one parked context. False if it was not possible; it is tried again at most TRIES times."""

@@ -11,7 +11,6 @@ import asyncio
 import itertools
 import logging
 import time
-from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Literal
@@ -31,6 +30,7 @@ from aios.events import (
     Queued,
 )
 from aios.scheduler.door import Door
+from aios.scheduler.members import Members
 from aios.scheduler.patience import Patience
 from aios.scheduler.places import Places
 from aios.scheduler.policy import CLASSES, Item, Levelled, SchedulingPolicy, class_rank
@@ -69,8 +69,8 @@ class Scheduler:
         self._door = Door(lambda: len(self._runs) - len(self._running) < self._max_queue)
         self._lengths = LengthPredictor()
         self._service_s = 1.0
-        self._program: dict[int, str] = {}
-        self._members: Counter[str] = Counter()
+        self._interruptible = False
+        self._members = Members()
         self._ids = itertools.count(1)
 
     @property
@@ -95,7 +95,7 @@ class Scheduler:
 
     def knows(self, pid: int) -> bool:
         """Whether the process had calls here."""
-        return pid in self._program
+        return pid in self._members
 
     def cached(self, sequence: Sequence) -> int:
         """How many tokens of its context would not have to be computed here."""
@@ -108,6 +108,7 @@ class Scheduler:
     async def start(self, tasks: asyncio.TaskGroup) -> None:
         """The core is up: learn what it can do. Running sequences become tasks of `tasks`."""
         self._tasks = tasks
+        self._interruptible = self.core.capabilities.interruptible
         await self.contexts.start(tasks)
         self._watcher = tasks.create_task(self._patience.watch(), name=f"waits for {self.core.name}")
 
@@ -149,14 +150,12 @@ class Scheduler:
             weight=ticket.weight, kind=ticket.kind, width=sequence.width,
             expected_tokens=self._expected(sequence, ticket), path=ticket.path, ahead=ticket.ahead,
         )  # fmt: skip
-        if ticket.pid not in self._program:
-            self._program[ticket.pid] = ticket.program
-            self._members[ticket.program] += 1
+        self._members.join(ticket.pid, ticket.program)
         run = Run(sequence, ticket, item)
         self._runs[item] = run
         self._seating.enter(sequence)
         self._make_ready(run)
-        self._dispatch()
+        self._dispatch(arrived=True)
         return run
 
     def _expected(self, sequence: Sequence, ticket: Ticket) -> float:
@@ -206,8 +205,9 @@ class Scheduler:
             Queued(pid=run.item.pid, call=run.ticket.call_id, core=self.core.name, waiting=len(self.policy))
         )
 
-    def _dispatch(self) -> None:
-        """Fill free slots with whom the policy selects; interrupt whom it wants out for one that waits."""
+    def _dispatch(self, *, arrived: bool = False) -> None:
+        """Fill free slots with whom the policy selects. With somebody who `arrived`, interrupt whom the policy
+        wants out for one that waits; the others are asked about at the end of their quantum."""
         now = time.monotonic()
         self.contexts.check()
         while self._places.free > 0 and len(self.policy):
@@ -215,7 +215,7 @@ class Scheduler:
             if item is None:
                 break
             self._seat(self._runs[item], now)
-        if len(self.policy):
+        if arrived and self._interruptible and len(self.policy):
             candidates = [run.item for run in self._running.values() if not run.leaving]
             for item in self.policy.preempt(candidates, now):
                 self._interrupt(self._running[item], "quantum")
@@ -319,7 +319,7 @@ class Scheduler:
         self._dispatch()
 
     def _interrupt(self, run: Run, why: Literal["quantum", "pause"]) -> None:
-        if self.core.capabilities.interruptible and not run.leaving:
+        if self._interruptible and not run.leaving:
             run.leaving = why
             self.core.interrupt(run.sequence)
 
@@ -331,7 +331,7 @@ class Scheduler:
                 waited_s=now - item.queued, scheduling_class=CLASSES[class_rank(item)],
             )
         )  # fmt: skip
-        self._dispatch()
+        self._dispatch(arrived=True)
 
     def _ready_items(self) -> list[Item]:
         return [item for item in self._runs if item not in self._running and item not in self._held]
@@ -354,17 +354,14 @@ class Scheduler:
         self._paused.discard(pid)
         for item in [item for item in self._held if item.pid == pid]:
             self._make_ready(self._held.pop(item))
-        self._dispatch()
+        self._dispatch(arrived=True)
 
     def drop(self, pid: int) -> None:
         """The process is gone: its contexts are forgotten."""
         self._paused.discard(pid)
         self._seating.drop(pid)
-        if program := self._program.pop(pid, ""):
-            self._members[program] -= 1
-            if self._members[program] == 0:
-                del self._members[program]
-                self.policy.retire(program)
+        if over := self._members.leave(pid):
+            self.policy.retire(over)
 
     def set_policy(self, policy: SchedulingPolicy) -> None:
         """Order by another policy from now on. Whoever waits goes on waiting under it; what the old one knew of
@@ -377,7 +374,7 @@ class Scheduler:
         for item in waiting:
             policy.enqueue(item, now)
         self._bus.publish(PolicyChanged(core=self.core.name, policy=policy.name))
-        self._dispatch()
+        self._dispatch(arrived=True)
 
     def standings(self) -> dict[int, Standing]:
         """Of the processes that have calls here."""
