@@ -198,7 +198,7 @@ def summary(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         entry: dict[str, Any] = {"policy": policy}
         for name in names:
             values = [row[name] for row in mine]
-            entry |= {name: round(statistics.median(values), 4), f"{name}_range": [min(values), max(values)]}
+            entry |= {name: statistics.median(values), f"{name}_range": [min(values), max(values)]}
         gains = [
             base["light_wait_p99_s"] / row["light_wait_p99_s"]
             for row in mine for base in rows
