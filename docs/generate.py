@@ -16,6 +16,7 @@ SECTIONS = {
     "ContextSettings": "[context]",
     "ProcessSettings": "[processes]",
     "GroupSettings": "[[groups]]",
+    "AccessSettings": "[access]",
     "CoreSettings": "[[cores]]",
 }
 HEAD = """# Configuration

@@ -114,6 +114,21 @@ class GroupSettings(Section, frozen=True):
     """Length of that period, seconds."""
 
 
+class AccessSettings(Section, frozen=True):
+    policy: str = "rules"
+    """Who decides: a name registered under `aios.access`; `rules` are files of rules, `cedar` of Cedar
+    policies."""
+    rules: tuple[str, ...] = ()
+    """Files of rules, besides the built-in ones; a later rule takes the place of an earlier one with its id."""
+    unattended: bool = False
+    """Nobody is there to be asked: what would be asked is denied, unless `yes_to` has it."""
+    yes_to: tuple[str, ...] = ()
+    """Globs of actions (`storage.purge`) and of rules (`rule:irreversible`) that are allowed where they would
+    be asked."""
+    approval_ttl_s: float = 3600.0
+    """How long a call waits for an answer, and how long an answer can be used, seconds."""
+
+
 class CoreSettings(Section, frozen=True):
     """One `[[cores]]` table. Fields that a kind does not use must not be set for it (an error says so)."""
 
@@ -190,6 +205,7 @@ class Settings(Section, frozen=True):
     processes: ProcessSettings = ProcessSettings()
     groups: tuple[GroupSettings, ...] = ()
     """Limits of groups of agents; a group without a table has none of its own."""
+    access: AccessSettings = AccessSettings()
     cores: tuple[CoreSettings, ...] = ()
     """Cores in order; the first is the default. Empty: one llama core with the default catalogue model."""
 

@@ -140,6 +140,29 @@ class JournalChanged(Event, frozen=True, tag="journal.changed"):
     reason: str = ""
 
 
+class ApprovalAsked(Event, frozen=True, tag="access.asked"):
+    """A call is parked until somebody answers approval `id`."""
+
+    id: str
+    agent: str
+    action: str
+    resource: str
+    rule: str
+
+
+class ApprovalAnswered(Event, frozen=True, tag="access.answered"):
+    id: str
+    state: Literal["approved", "denied", "expired"]
+    by: str = ""
+    reason: str = ""
+
+
+class AccessDenied(Event, frozen=True, tag="access.denied"):
+    action: str
+    resource: str
+    rule: str
+
+
 class Lost(Event, frozen=True, tag="bus.lost"):
     """The subscriber was too slow: so many events before this one are missing."""
 
@@ -162,6 +185,9 @@ AnyEvent = (
     | PolicyChanged
     | KernelChanged
     | JournalChanged
+    | ApprovalAsked
+    | ApprovalAnswered
+    | AccessDenied
     | Lost
 )
 
@@ -208,9 +234,12 @@ class Subscription:
 
 
 class EventBus:
-    """Fan-out of events to subscribers, in order. Belongs to one event loop; publishing is synchronous."""
+    """Fan-out of events to subscribers, in order. Belongs to one event loop; publishing is synchronous.
 
-    def __init__(self) -> None:
+    `clean`: what subscribers get of an event (secrets taken out)."""
+
+    def __init__(self, clean: Callable[[Event], Event] | None = None) -> None:
+        self._clean = clean
         self._subscribers: set[Subscription] = set()
         self._listeners: dict[type[Event], Callable[[Any], None]] = {}
         self._seq = 0
@@ -221,7 +250,8 @@ class EventBus:
         if hear := self._listeners.get(type(event)):
             hear(event)
         if self._subscribers:
-            stamped = msgspec.structs.replace(event, t=time.time(), seq=self._seq)
+            told = event if self._clean is None else self._clean(event)
+            stamped = msgspec.structs.replace(told, t=time.time(), seq=self._seq)
             for subscriber in self._subscribers:
                 subscriber.offer(stamped)
 

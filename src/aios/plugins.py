@@ -9,6 +9,7 @@ from aios.errors import ConfigError
 
 POLICIES = "aios.policies"
 CORES = "aios.cores"
+ACCESS = "aios.access"
 BENCHMARKS = "aios.benchmarks"
 
 

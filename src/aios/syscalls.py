@@ -237,6 +237,8 @@ class Spawn(Record, frozen=True, tag="process.spawn", tag_field="call"):
     limits: Limits = Limits()
     program: str | None = None
     """Program the calls of this process belong to; None: the parent's, else its own."""
+    rights: tuple[str, ...] | None = None
+    """Globs of the actions it may do (`llm.*`), of those its parent may; None: all of them."""
     idempotency_key: str | None = None
 
 
@@ -334,6 +336,7 @@ class ProcessInfo(Record, frozen=True, tag="process"):
     last_active: float = 0.0
     exit_status: int | None = None
     reason: str = ""
+    rights: tuple[str, ...] | None = None
 
 
 class ProcessList(Record, frozen=True, tag="processes"):
@@ -390,9 +393,6 @@ class GroupInfo(Record, frozen=True):
 
 Syscall = Generate | Embed | Spawn | SendSignal | Nice | Exit | DeclarePlan | Ps
 Result = Completion | Embeddings | ProcessInfo | ProcessList
-
-READ_ONLY: tuple[type, ...] = (Ps,)
-"""Calls without any effect: neither charged nor journalled."""
 
 
 def kind(call: Syscall) -> str:

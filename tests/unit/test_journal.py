@@ -64,7 +64,7 @@ async def until_healthy(journal: Journal) -> None:
 async def test_what_was_open_and_the_processes_are_there_for_the_next_kernel(tmp_path: Path) -> None:
     call = Generate(messages=(Message(role="user", content="grüße \U0001f600\n"),), logprobs=3)
     async with opened(tmp_path) as (journal, recovered):
-        assert recovered == Recovered([], [], [], 1, 1)
+        assert recovered == Recovered([], [], [], [], 1, 1)
         journal.record(entry(4, "k", request=encode(call)))
         journal.record(entry(5))
         journal.record(done(6))

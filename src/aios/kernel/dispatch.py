@@ -27,6 +27,7 @@ from aios.kernel.effects import Effect, Effects
 from aios.kernel.failover import steps_anywhere
 from aios.kernel.foresight import Foresight
 from aios.kernel.groups import GroupTable
+from aios.kernel.guard import Guard
 from aios.kernel.journal import Journal
 from aios.kernel.limits import Charge
 from aios.kernel.merge import merged
@@ -35,7 +36,7 @@ from aios.kernel.pcb import Process
 from aios.kernel.pool import Member, Pool
 from aios.kernel.process import ProcessTable
 from aios.kernel.records import Entry, encode
-from aios.kernel.visit import Past, Visit
+from aios.kernel.visit import STOPPED, Past, Visit
 from aios.kernel.windows import Windows
 from aios.scheduler.ticket import Ticket, kind_of
 from aios.syscalls import (
@@ -72,17 +73,18 @@ class Dispatcher:
         journal: Journal,
         bus: EventBus,
         tasks: asyncio.TaskGroup,
+        guard: Guard,
         *,
         first_id: int,
         idempotency_ttl_s: float,
         window: WindowPolicy,
     ) -> None:
         self._processes, self._groups, self._pool, self._journal = processes, groups, pool, journal
-        self._bus, self._tasks = bus, tasks
+        self._bus, self._tasks, self._guard = bus, tasks, guard
         self._once = Once(journal, tasks, ttl_s=idempotency_ttl_s)
         self.windows = Windows(window, bus, self._ask)
         self.foresight = Foresight()
-        self._effects = Effects(processes, pool, journal, bus)
+        self._effects = Effects(processes, pool, journal, bus, guard)
         self._ids = itertools.count(first_id)
         self._boot = secrets.token_hex(4)  # numbers may come again after a crash, names of answers must not
         self._visits: dict[int, Visit] = {}
@@ -107,7 +109,10 @@ class Dispatcher:
         handle = self._table.get(type(call))
         if handle is None:
             raise BadRequest(f"{type(call).__name__} is no syscall.", "See aios.syscalls.")
-        return await handle(self._processes.get(pid), call)
+        try:
+            return self._guard.redactor.value(await handle(self._processes.get(pid), call))
+        except AiosError as problem:
+            raise self._guard.cleaned(problem) from problem.__cause__
 
     def stream(self, pid: int, call: Generate) -> AsyncGenerator[Delta | Completion, None]:
         """The deltas of `call` as they come, and last its Completion. Closing it cancels, down to the slot.
@@ -161,15 +166,16 @@ class Dispatcher:
             call = self._pool.named(call)
             member = self._pool.route(call.model, process.pid)
             with active:
+                await visit.permit(self._guard, call)
                 call = await self.windows.fitted(process, member.core, call, active.id)
                 admission = await self._admit(visit)
                 sequences = await member.core.prepare(call, process.pid, process.group)
                 member = await self._pool.settle(member, sequences[0])
             prompt = max(len(sequence.tokens) for sequence in sequences)
             with active:
-                await admission.hold(member, prompt, _most(call, member, prompt))
+                await admission.hold(member, prompt, member.most(call, prompt))
             answer = Answer(len(sequences))
-            self._journal.record(visit.begin())
+            self._journal.record(visit.begin(), visit.decided)
             self._processes.expect(process, active, len(sequences))
             active.steps = steps = self._steps(member, sequences, ticket)
             async with aclosing(steps):
@@ -215,9 +221,10 @@ class Dispatcher:
             call = self._pool.named(call)
             member = self._pool.route(call.model, process.pid)
             with visit.active:
+                await visit.permit(self._guard, call)
                 await self._admit(visit)
                 await self._processes.going(process)
-                self._journal.record(visit.begin())
+                self._journal.record(visit.begin(), visit.decided)
                 self._processes.seat(process, visit.active)
                 result = await member.core.embed(call)
             usage, error = result.usage, ""
@@ -279,7 +286,7 @@ class Dispatcher:
         if visit.admission is not None:
             visit.admission.settle(usage, began=visit.entry is not None)
         self._processes.finish(process, active, usage, took, failed=bool(error))
-        if visit.entry is not None:
+        if visit.entry is not None and not (visit.parked and error in STOPPED):
             state = "failed" if error else "done"
             self._journal.record(
                 msgspec.structs.replace(
@@ -303,22 +310,28 @@ class Dispatcher:
             return await self._carry_out(process, call)
         wanted = claim(process.agent, call.idempotency_key, call)
 
-        async def work() -> AsyncGenerator[Output, None]:
-            yield await self._carry_out(process, call, wanted)
+        work = self._once.outputs(wanted, lambda: self._again(None, process, call, wanted), cancellable=False)
+        return await _last(work, ProcessInfo)
 
-        return await _last(self._once.outputs(wanted, work, cancellable=False), ProcessInfo)
+    async def _again(
+        self, id: int | None, process: Process, call: Effect, wanted: Claim
+    ) -> AsyncGenerator[Output, None]:
+        yield await self._carry_out(process, call, wanted, id)
 
-    async def _carry_out(self, process: Process, call: Effect, wanted: Claim | None = None) -> ProcessInfo:
+    async def _carry_out(
+        self, process: Process, call: Effect, wanted: Claim | None = None, id: int | None = None
+    ) -> ProcessInfo:
         self._check_open(process)
         self._effects_open += 1
         try:
-            return await self._effects.carry_out(next(self._ids), process, call, wanted)
+            return await self._effects.carry_out(next(self._ids) if id is None else id, process, call, wanted)
         finally:
             self._effects_open -= 1
             self._rest()
 
     async def _list(self, process: Process, call: Ps) -> ProcessList:
         """All for the kernel and admins; for others those of their privilege group."""
+        self._journal.decided(await self._guard.admit(process, call))
         listed = self._processes.list(call.all)
         if process.group != ADMIN_GROUP:
             listed = tuple([info for info in listed if info.group == process.group])
@@ -326,6 +339,7 @@ class Dispatcher:
 
     async def _plan(self, process: Process, call: DeclarePlan) -> ProcessInfo:
         self._check_open(process)
+        self._journal.decided(await self._guard.admit(process, call))
         self.foresight.declare(process, call.steps)
         return self._processes.info(process.pid)
 
@@ -343,10 +357,13 @@ class Dispatcher:
             return False
         try:
             process = self._processes.living(entry.pid)
-            call = msgspec.json.decode(entry.request, type=Generate)
+            call = msgspec.json.decode(entry.request, type=Generate | Effect)
         except (AiosError, msgspec.MsgspecError):
             return False
         wanted = Claim(entry.agent, entry.key, entry.digest, entry.request)
+        if not isinstance(call, Generate):  # a person had been asked
+            self._once.rerun(wanted, lambda: self._again(entry.id, process, call, wanted))
+            return True
         timeless = msgspec.structs.replace(call, deadline_s=None)
         past = Past(entry, Charge(process.budget, admitted=True))
         self._once.rerun(wanted, lambda: self._generate(process.pid, timeless, wanted, past))
@@ -368,14 +385,6 @@ class Dispatcher:
     def _rest(self) -> None:
         if self._refusal is not None and not self.active:
             self._quiet.set()
-
-
-def _most(call: Generate, member: Member, prompt: int) -> int:
-    """Most tokens the call can generate: as it says, else what the window has room for; 0 if nobody knows."""
-    window = member.core.capabilities.window
-    room = max(0, window - prompt) if window else None
-    most = call.max_tokens if room is None else min(room, room if call.max_tokens is None else call.max_tokens)
-    return (most or 0) * call.n
 
 
 async def _last(outputs: AsyncGenerator[Output, None], kind: type[T]) -> T:

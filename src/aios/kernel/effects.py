@@ -14,8 +14,10 @@ from typing import Any
 
 import msgspec
 
-from aios.errors import AiosError, Cancelled, Forbidden
+from aios.access.audit import Audited
+from aios.errors import AiosError, Cancelled, Draining, Forbidden
 from aios.events import EventBus, SyscallFinished, SyscallStarted
+from aios.kernel.guard import Guard
 from aios.kernel.journal import Journal
 from aios.kernel.limits import Charge
 from aios.kernel.once import Claim
@@ -42,8 +44,11 @@ class Plan:
 class Effects:
     """Carries out process calls."""
 
-    def __init__(self, processes: ProcessTable, pool: Pool, journal: Journal, bus: EventBus) -> None:
+    def __init__(
+        self, processes: ProcessTable, pool: Pool, journal: Journal, bus: EventBus, guard: Guard
+    ) -> None:
         self._processes, self._pool, self._journal, self._bus = processes, pool, journal, bus
+        self._guard = guard
         self._plans: dict[type[Effect], Callable[[Process, Any], Plan]] = {
             Spawn: self._spawn,
             SendSignal: self._signal,
@@ -61,6 +66,7 @@ class Effects:
         Conflict, BadRequest, LimitExceeded, and JournalUnavailable: then it did not happen."""
         began, tag = time.monotonic(), kind(call)
         charge: Charge | None = None
+        parked: Entry | None = None
         error = AiosError.code
         self._bus.publish(SyscallStarted(pid=actor.pid, call=id, kind=tag, detail=_detail(call)))
         try:
@@ -70,11 +76,24 @@ class Effects:
                 key=wanted.key if wanted else None, digest=wanted.digest if wanted else "",
                 request=wanted.request if wanted else encode(call), started=time.time(),
             )  # fmt: skip
-            result = await self._commit(self._plans[type(call)](actor, call), entry)
+
+            def park() -> Entry:
+                nonlocal parked
+                parked = msgspec.structs.replace(entry, effect="none")  # nothing of it has happened
+                return parked
+
+            decided = await self._guard.admit(actor, call, id=id, park=park if wanted else None)
+            result = await self._commit(self._plans[type(call)](actor, call), entry, decided)
             error = ""
+            if isinstance(call, Spawn):
+                self._guard.born(actor, result.pid)
             return result
         except AiosError as problem:
             error = problem.code
+            if parked is not None and error != Draining.code:
+                self._journal.record(
+                    msgspec.structs.replace(parked, state="failed", error=error, finished=time.time())
+                )
             raise
         except asyncio.CancelledError:
             error = Cancelled.code
@@ -86,7 +105,7 @@ class Effects:
             seconds = time.monotonic() - began
             self._bus.publish(SyscallFinished(pid=actor.pid, call=id, kind=tag, seconds=seconds, error=error))
 
-    async def _commit(self, plan: Plan, entry: Entry) -> ProcessInfo:
+    async def _commit(self, plan: Plan, entry: Entry, decided: Audited) -> ProcessInfo:
         for process in plan.targets:
             process.planned.append(plan.changes)
 
@@ -97,7 +116,7 @@ class Effects:
 
         result = msgspec.structs.replace(self._processes.info(plan.targets[-1].pid), **plan.changes)
         done = msgspec.structs.replace(entry, state="done", result=encode(result), finished=time.time())
-        await self._journal.commit(done, [process.row() for process in plan.targets], settle)
+        await self._journal.commit(done, [process.row() for process in plan.targets], settle, decided)
         return result
 
     def _spawn(self, actor: Process, call: Spawn) -> Plan:

@@ -11,19 +11,24 @@ import asyncio
 import fcntl
 import os
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from importlib.resources import files
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
+from aios.access.audit import Audited
 from aios.errors import Conflict, JournalUnavailable
-from aios.kernel.records import Entry, GroupRow, ProcessRow, Recovered, Stored
-from aios.kernel.writer import Batch, Writer
+from aios.kernel.records import AccessRow, Entry, GroupRow, ProcessRow, Recovered, Stored
+from aios.kernel.writer import Append, Batch, Writer, gap
 from aios.syscalls import ProcessInfo, Result
 
-VERSION = 2
+T = TypeVar("T")
+
+VERSION = 3
 """Of the schema. journal.sql has a `migration_<n>` for each step to it."""
 LINGER_S = 0.02
 """How long a record that nobody waits for may wait for company."""
@@ -35,12 +40,25 @@ FINISHED_KEPT = 100_000
 _MEND = "Free disk space or make the state folder writable."
 
 
+def _no_log(db: sqlite3.Connection, decisions: Sequence[Audited]) -> None:
+    return None
+
+
 class Journal:
     """One kernel's journal at `path`. `on_trouble(why)` is called when writing fails (`why` says how) and when
-    it works again (`why` is empty)."""
+    it works again (`why` is empty). `append` writes decisions to the audit log; `clean` takes secrets out of
+    what is written. Both are called on the writer's thread."""
 
-    def __init__(self, path: Path, on_trouble: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        on_trouble: Callable[[str], None],
+        *,
+        append: Append = _no_log,
+        clean: Callable[[str], str] = str,
+    ) -> None:
         self.trouble = ""
+        self._append, self._clean = append, clean
         self._path, self._on_trouble = path, on_trouble
         self._fresh = Batch()
         self._touched: dict[int, Callable[[], ProcessRow]] = {}
@@ -64,7 +82,7 @@ class Journal:
                 what = f"The journal {self._path} can't be opened: {error}."
                 raise JournalUnavailable(what, _MEND) from error
             raise
-        self._writer = Writer(db, self._sql, self._report)
+        self._writer = Writer(db, self._sql, self._report, self._append, self._clean)
         self._writer.start()
         return recovered
 
@@ -118,28 +136,56 @@ class Journal:
 
     # -- writing -----------------------------------------------------------------------------------
 
-    def record(self, entry: Entry) -> None:
-        """Write `entry` soon."""
+    def record(self, entry: Entry, decided: Audited | None = None) -> None:
+        """Write `entry`, and the decision that let it in, soon."""
         self._fresh.entries[entry.id] = entry
+        if decided is not None:
+            self._fresh.audit.append(decided)
         if entry.key is not None:
             self._flush()  # somebody may ask for it again: no lingering
-        elif self._timer is None:
-            self._timer = self._loop.call_later(LINGER_S, self._flush)
+        else:
+            self._soon()
+
+    def decided(self, decided: Audited, rows: Iterable[AccessRow] = ()) -> None:
+        """Write a decision that belongs to no entry, and what it changed, soon."""
+        self._fresh.audit.append(decided)
+        self.access(rows)
+
+    def access(self, rows: Iterable[AccessRow]) -> None:
+        """Write what access control keeps, soon."""
+        self._fresh.access.update({(row.kind, row.name): row for row in rows})
+        self._soon()
 
     def touch(self, pid: int, row: Callable[[], ProcessRow]) -> None:
         """Process `pid` changed: write what `row()` says soon, in one transaction with what is recorded now."""
         self._touched[pid] = row
-        if self._timer is None:
-            self._timer = self._loop.call_later(LINGER_S, self._flush)
+        self._soon()
 
     def spend(self, group: str, row: Callable[[], GroupRow]) -> None:
         """A group spent something: write what `row()` says soon, with what is recorded now."""
         self._spent[group] = row
 
-    async def commit(self, entry: Entry, rows: Iterable[ProcessRow], settle: Callable[[bool], None]) -> None:
+    async def commit(
+        self,
+        entry: Entry,
+        rows: Iterable[ProcessRow],
+        settle: Callable[[bool], None],
+        decided: Audited | None = None,
+    ) -> None:
         """Write these in one transaction and return when they are on disk. Raises JournalUnavailable: then
         none of them is. `settle` is told which, before anybody else can act, even if the caller went away."""
-        await self._put_and_wait(Batch({entry.id: entry}, {row.info.pid: row for row in rows}, settle=settle))
+        audit = [] if decided is None else [decided]
+        processes = {row.info.pid: row for row in rows}
+        await self._put_and_wait(Batch({entry.id: entry}, processes, audit=audit, settle=settle))
+
+    async def commit_access(
+        self, rows: Iterable[AccessRow], decided: Sequence[Audited] = (), entry: Entry | None = None
+    ) -> None:
+        """Write what access control keeps, and what was decided of it, in one transaction, and return when it
+        is on disk. Raises JournalUnavailable: then none of it is."""
+        entries = {} if entry is None else {entry.id: entry}
+        access = {(row.kind, row.name): row for row in rows}
+        await self._put_and_wait(Batch(entries, access=access, audit=list(decided)))
 
     async def settled(self) -> None:
         """Return when all that was recorded so far is on disk. Raises JournalUnavailable."""
@@ -161,6 +207,10 @@ class Journal:
         self._pending += len(batch.entries)
         self._writer.put(batch)
 
+    def _soon(self) -> None:
+        if self._timer is None:
+            self._timer = self._loop.call_later(LINGER_S, self._flush)
+
     def _flush(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
@@ -172,7 +222,8 @@ class Journal:
         self._spent.clear()
         if self._pending > PENDING:
             self._change("The disk is too slow: records of calls are dropped.")
-        elif batch.entries or batch.rows:
+            self._writer.put(Batch(access=batch.access, audit=gap(batch.audit)))
+        elif batch.entries or batch.rows or batch.audit or batch.access:
             self._pending += len(batch.entries)
             self._writer.put(batch)
 
@@ -214,6 +265,20 @@ class Journal:
             raise JournalUnavailable(f"The journal can't be read: {error}.", _MEND, retry_after=5.0) from error
         return None if row is None else Stored(digest=row[0], result=_result(row[1]))
 
+    async def examine(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """What `work` finds through a connection of its own, on a thread of its own. Raises
+        JournalUnavailable."""
+
+        def examined() -> T:
+            with closing(self._connect()) as db:
+                db.execute("PRAGMA query_only = 1")
+                return work(db)
+
+        try:
+            return await asyncio.to_thread(examined)
+        except sqlite3.Error as error:
+            raise JournalUnavailable(f"The journal can't be read: {error}.", _MEND, retry_after=5.0) from error
+
 
 def _result(text: str) -> Result:
     return msgspec.json.decode(text, type=Result)
@@ -237,8 +302,12 @@ def _recover(db: sqlite3.Connection, sql: dict[str, str]) -> Recovered:
         for id, pid, agent, kind, effect, key, digest, request, started in db.execute(sql["open_calls"])
     ]  # fmt: skip
     groups = [GroupRow(name=name, spent=spent, began=began) for name, spent, began in db.execute(sql["groups"])]
+    access = [
+        AccessRow(kind=kind, name=name, value=msgspec.Raw(value.encode()))
+        for kind, name, value in db.execute(sql["access"])
+    ]
     last_id, last_pid = db.execute(sql["last_numbers"]).fetchone()
-    return Recovered(processes, open_calls, groups, last_id + 1, last_pid + 1)
+    return Recovered(processes, open_calls, groups, access, last_id + 1, last_pid + 1)
 
 
 def _statements() -> dict[str, str]:

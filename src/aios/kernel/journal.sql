@@ -38,6 +38,27 @@ CREATE TABLE groups (name TEXT PRIMARY KEY, spent REAL NOT NULL, began REAL NOT 
 PRAGMA user_version = 2;
 COMMIT;
 
+-- name: migration_3
+BEGIN;
+CREATE TABLE access (kind TEXT NOT NULL, name TEXT NOT NULL, value TEXT, PRIMARY KEY (kind, name));
+CREATE INDEX access_gone ON access (kind) WHERE value IS NULL;
+CREATE TABLE audit (seq INTEGER PRIMARY KEY, text TEXT NOT NULL, mac BLOB NOT NULL);
+CREATE TABLE audit_head (seq INTEGER NOT NULL, link BLOB NOT NULL, mac BLOB NOT NULL);
+INSERT INTO audit_head (seq, link, mac) VALUES (0, zeroblob(32), zeroblob(0));
+PRAGMA user_version = 3;
+COMMIT;
+
+-- name: put_access
+INSERT OR REPLACE INTO access (kind, name, value)
+SELECT json_extract(value, '$.kind'), json_extract(value, '$.name'), json_extract(value, '$.value')
+FROM json_each(?);
+
+-- name: drop_access
+DELETE FROM access WHERE value IS NULL;
+
+-- name: access
+SELECT kind, name, value FROM access ORDER BY rowid;
+
 -- name: put_groups
 INSERT OR REPLACE INTO groups (name, spent, began)
 SELECT

@@ -21,6 +21,7 @@ import msgspec
 import aios
 from aios import plugins
 from aios.access.keys import KeyRing
+from aios.access.redact import Redactor
 from aios.config import CoreSettings, Settings
 from aios.context.manager import ContextManager
 from aios.cores.core import Core
@@ -28,6 +29,7 @@ from aios.errors import AiosError, Cancelled, Conflict, Draining
 from aios.events import EventBus, JournalChanged, KernelChanged, Subscription
 from aios.kernel.dispatch import Dispatcher
 from aios.kernel.groups import GroupTable
+from aios.kernel.guard import Guard
 from aios.kernel.journal import Journal
 from aios.kernel.pcb import Process
 from aios.kernel.pool import Member, Pool
@@ -58,13 +60,18 @@ class Kernel:
     Entering raises what the parts raise: ModelError, CoreError (a core does not start), ConfigError, Conflict
     (another kernel runs on the state folder), JournalUnavailable. Nothing is left behind then.
 
-    `groups` are the limits of groups of agents; they can be changed while it runs."""
+    `groups` are the limits of groups of agents; they can be changed while it runs. `guard` decides who may do
+    what, asks people, and keeps the audit log and the secrets."""
 
     def __init__(self, settings: Settings, *, cores: Sequence[Core] | None = None) -> None:
         self.settings = settings
-        self.bus = EventBus()
-        self.keys = KeyRing(settings.state_dir() / "keys.json")
-        self._journal = Journal(settings.state_dir() / "journal.db", self._on_trouble)
+        redactor, folder = Redactor(), settings.state_dir()
+        self.bus = EventBus(redactor.value)
+        self.keys = KeyRing(folder / "keys.json")
+        self.guard = Guard(settings.access, folder, redactor, self.bus)
+        self._journal = Journal(
+            folder / "journal.db", self._on_trouble, append=self.guard.audit.append, clean=redactor.text
+        )
         self._pool = Pool(self.bus)
         self.processes = ProcessTable(
             settings.processes,
@@ -177,7 +184,12 @@ class Kernel:
         if self._state != "ready":
             return
         mend = "Try again when it is back."
-        self._need().refuse(lambda: Draining("The kernel is shutting down.", mend, retry_after=5.0))
+
+        def draining() -> AiosError:
+            return Draining("The kernel is shutting down.", mend, retry_after=5.0)
+
+        self._need().refuse(draining)
+        self.guard.asking.end(draining)
         self._change("draining")
 
     async def _start(self, stack: AsyncExitStack) -> None:
@@ -185,12 +197,14 @@ class Kernel:
             self._lately = stack.enter_context(self.bus.subscribe(kept))
         recovered = await self._journal.open()
         stack.push_async_callback(self._journal.close)
+        self.guard.open(self._journal, self.processes, recovered.access)
+        stack.push_async_callback(self.guard.checkpoint)
         tasks = await stack.enter_async_context(self._task_group())
         self.groups.restore(recovered.groups)
         self.processes.restore(recovered.processes, recovered.next_pid)
         await self._start_cores(stack, tasks)
         self._dispatcher = Dispatcher(
-            self.processes, self.groups, self._pool, self._journal, self.bus, tasks,
+            self.processes, self.groups, self._pool, self._journal, self.bus, tasks, self.guard,
             first_id=recovered.next_id, idempotency_ttl_s=self.settings.state.idempotency_ttl_s,
             window=self.settings.context.window,
         )  # fmt: skip
@@ -282,6 +296,7 @@ class Kernel:
             now = time.time()
             self.processes.reap(now)
             self._journal.expire(now - ttl, [info.pid for info in self.processes.list(all=True)])
+            await self.guard.checkpoint()
             await asyncio.sleep(HOUSEKEEPING_S)
 
     # -- inside ------------------------------------------------------------------------------------
@@ -297,6 +312,7 @@ class Kernel:
 
     def _forget(self, pid: int) -> None:
         """A process is gone: nothing of it is kept for its next call."""
+        self.guard.forget(pid)
         self._pool.drop(pid)
         if self._dispatcher is not None:
             self._dispatcher.windows.forget(pid)

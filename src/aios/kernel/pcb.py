@@ -62,6 +62,8 @@ class Process:
     waiting: int = 0
     seated: int = 0
     resumed: asyncio.Event = field(default_factory=asyncio.Event)
+    rights: tuple[str, ...] | None = None
+    """Globs of the actions it may do, of those its parent may; None: all of them."""
     planned: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     """Changes that are being committed: rows written meanwhile must not undo them."""
 
@@ -117,6 +119,7 @@ class Process:
             last_active=self.last_active,
             exit_status=self.exit_status,
             reason=self.reason,
+            rights=self.rights,
         )
 
     def state_by_calls(self) -> ProcessState:

@@ -45,6 +45,14 @@ class Member:
         """Of a call, in the unit of the groups' `spend`. Prices are for a million tokens."""
         return (prompt * self.price_prompt + completion * self.price_completion) / 1e6
 
+    def most(self, call: Generate, prompt: int) -> int:
+        """Most tokens the call can generate: as it says, else what the window has room for; 0 if nobody
+        knows."""
+        window, asked = self.core.capabilities.window, call.max_tokens
+        room = max(0, window - prompt) if window else None
+        most = asked if room is None else min(room, room if asked is None else asked)
+        return (most or 0) * call.n
+
 
 class Pool:
     """All cores that serve, in order; the first is the default. Several may serve one model."""

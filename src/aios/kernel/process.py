@@ -143,10 +143,12 @@ class ProcessTable:
             )
         limits = within(parent.limits, call.limits)
         inherited = parent.program if parent.pid != KERNEL else ""
-        return self._make(
+        child = self._make(
             parent, call.name, group, call.scheduling_class, check_nice(call.nice), limits,
             program=call.program or inherited, attached=False,
         )  # fmt: skip
+        child.rights = call.rights
+        return child
 
     # -- life --------------------------------------------------------------------------------------
 
@@ -284,7 +286,7 @@ class ProcessTable:
                 info.pid, info.name, parent, info.group, info.scheduling_class, info.nice, info.program, limits,
                 self._budget(info.pid, limits, parent, charged), row.attached, info.created, info.last_active,
                 state=info.state if info.state in ("paused", "exited", "killed") else "idle",
-                exit_status=info.exit_status, reason=info.reason, usage=info.usage,
+                exit_status=info.exit_status, reason=info.reason, usage=info.usage, rights=info.rights,
             )  # fmt: skip
             self._enter(process)
         for process in tuple(self._table.values()):

@@ -56,6 +56,14 @@ class GroupRow(Record, frozen=True):
     began: float = 0.0
 
 
+class AccessRow(Record, frozen=True):
+    """Something that access control keeps, as JSON; None: it is gone."""
+
+    kind: Literal["approval", "standing", "grant", "labels"]
+    name: str
+    value: msgspec.Raw | None = None
+
+
 class Stored(Record, frozen=True):
     """The result of a call that is done."""
 
@@ -65,12 +73,13 @@ class Stored(Record, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """What an earlier kernel left: all processes, the calls that were open, what groups had spent, and the
-    first numbers not used."""
+    """What an earlier kernel left: all processes, the calls that were open, what groups had spent, what access
+    control keeps, and the first numbers not used."""
 
     processes: list[ProcessRow]
     open_calls: list[Entry]
     groups: list[GroupRow]
+    access: list[AccessRow]
     next_id: int
     next_pid: int
 

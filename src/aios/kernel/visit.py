@@ -5,31 +5,54 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from aios.access.audit import Audited
+from aios.errors import Cancelled, Draining
 from aios.kernel.active import Active
 from aios.kernel.admission import Admission
+from aios.kernel.guard import Guard
 from aios.kernel.limits import Charge
 from aios.kernel.once import Claim
 from aios.kernel.pcb import Process
 from aios.kernel.records import Entry
 from aios.scheduler.ticket import Ticket
+from aios.syscalls import Embed, Generate
+
+STOPPED = (Cancelled.code, Draining.code)
+"""What ends a parked call without an answer: the question stays, and so does the call."""
 
 
 @dataclass(slots=True)
 class Visit:
-    """An llm call inside the kernel. `step`: of its program's plan. `entry`: as it is journalled, from when it
-    is."""
+    """An llm call inside the kernel. `parked`: a person is asked. `step`: of its program's plan. `decided`:
+    what let it in. `entry`: as it is journalled, from when it is."""
 
     process: Process
     active: Active
     ticket: Ticket
     wanted: Claim | None
+    parked: bool = False
     step: str = ""
+    decided: Audited | None = None
     admission: Admission | None = None
     entry: Entry | None = None
+
+    async def permit(self, guard: Guard, call: Generate | Embed) -> None:
+        """Raises Forbidden; waits where a person is asked."""
+        park = self.park if self.wanted is not None else None
+        self.decided = await guard.admit(self.process, call, id=self.active.id, park=park)
+        self.parked = False
+
+    def park(self) -> Entry:
+        """It is to be journalled as waiting for a person: if the kernel ends meanwhile, the next one asks
+        again."""
+        self.parked = True
+        return self.begin()
 
     def begin(self) -> Entry:
         """It is to be journalled as begun."""
         wanted, active = self.wanted, self.active
+        if self.entry is not None:
+            return self.entry
         self.entry = Entry(
             id=active.id,
             pid=self.process.pid,

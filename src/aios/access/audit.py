@@ -1,0 +1,203 @@
+"""The audit log: each decision, in the transaction of what it decided, chained so that no edit goes unseen.
+
+Row n holds a JSON text and HMAC(key, link_n), link_n = SHA-256(link_{n-1} | text_n) (a hash chain with keyed
+tags, after Schneier & Kelsey 1999, section 3). The last link stands in a row of its own, tagged too, so a log
+that was cut off is noticed. Now and then the last link is signed (Ed25519) and appended to a file beside: who
+keeps that file, or a copy of it elsewhere, can tell that the whole database was put back to an earlier state,
+and can check an exported log without any secret."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from aios.access.decision import Effect
+from aios.access.master import MasterKey
+from aios.access.redact import Redactor
+from aios.errors import StoreUnavailable
+from aios.syscalls import Record
+
+START = bytes(32)
+"""The link before the first row."""
+PAGE = 1000
+
+
+class Audited(Record, frozen=True):
+    """One decision. `call`: number of the syscall in the journal, 0 if it has none. `by`: who answered, where
+    somebody was asked. `digest`: of action, resource and arguments, where they were shown."""
+
+    at: float
+    pid: int
+    agent: str
+    action: str
+    resource: str
+    effect: Effect
+    rule: str
+    call: int = 0
+    why: str = ""
+    by: str = ""
+    digest: str = ""
+
+
+class AuditRow(Record, frozen=True):
+    """As it is exported: one JSON line. `mac` is in hex."""
+
+    seq: int
+    text: str
+    mac: str
+
+
+class Checkpoint(Record, frozen=True):
+    """Until row `seq` the chain has this link (hex), says the kernel's Ed25519 key. `at`: Unix time."""
+
+    seq: int
+    link: str
+    at: float
+    signature: str
+
+
+class AuditReport(Record, frozen=True):
+    """`rows` were checked; `broken`: the first row that is not as it was written (None: none), and `what` is
+    wrong."""
+
+    rows: int
+    checkpoints: int = 0
+    broken: int | None = None
+    what: str = ""
+
+    @property
+    def intact(self) -> bool:
+        return not self.what
+
+
+class AuditLog:
+    """Appends to and checks the log in a database that has its tables (journal.sql). `checkpoints`: their
+    file."""
+
+    def __init__(self, key: MasterKey, redactor: Redactor, checkpoints: Path) -> None:
+        self._key, self._signer, self._redactor = key.derive("audit log"), key.signer(), redactor
+        self._file = checkpoints
+        self._signed = -1
+
+    @property
+    def public_key(self) -> str:
+        """Checks checkpoints; hex."""
+        return self._signer.public_key().public_bytes_raw().hex()
+
+    def append(self, db: sqlite3.Connection, rows: Sequence[Audited]) -> None:
+        """Inside the caller's transaction."""
+        seq, link = db.execute("SELECT seq, link FROM audit_head").fetchone()
+        encode, digest, key, clean = msgspec.json.encode, hashlib.sha256, self._key, self._redactor
+        written: list[tuple[int, str, bytes]] = []
+        for row in rows:
+            seq += 1
+            text = encode(row) if clean.idle else clean.text(encode(row).decode()).encode()
+            link = digest(link + text).digest()
+            written.append((seq, text.decode(), hmac.digest(key, link, "sha256")))
+        db.executemany("INSERT INTO audit (seq, text, mac) VALUES (?, ?, ?)", written)
+        db.execute("UPDATE audit_head SET seq = ?, link = ?, mac = ?", (seq, link, self._head_mac(seq, link)))
+
+    def checkpoint(self, db: sqlite3.Connection) -> None:
+        """Sign what there is by now, if it is more than at the last time. Raises OSError, sqlite3.Error."""
+        seq, link = db.execute("SELECT seq, link FROM audit_head").fetchone()
+        if seq == 0 or seq == self._signed:
+            return
+        signature = self._signer.sign(_statement(seq, link)).hex()
+        told = Checkpoint(seq=seq, link=link.hex(), at=time.time(), signature=signature)
+        with self._file.open("ab") as file:
+            file.write(msgspec.json.encode(told) + b"\n")
+        self._signed = seq
+
+    def checkpoints(self) -> tuple[Checkpoint, ...]:
+        """Raises StoreUnavailable."""
+        try:
+            return read_checkpoints(self._file.read_bytes())
+        except FileNotFoundError:
+            return ()
+        except (OSError, ValueError) as error:
+            raise StoreUnavailable(
+                f"The checkpoints {self._file} can't be read: {error}.", "Restore them."
+            ) from error
+
+    def verify(self, db: sqlite3.Connection) -> AuditReport:
+        """Check every row, the end of the log, and all checkpoints. Raises StoreUnavailable."""
+        db.execute("BEGIN")  # one state of the database, whatever is appended meanwhile
+        try:
+            head_seq, head_link, head_mac = db.execute("SELECT seq, link, mac FROM audit_head").fetchone()
+            rows = exported(db)
+            report, link = _followed(rows, self.checkpoints(), self._signer.public_key(), self._key)
+        finally:
+            db.execute("ROLLBACK")
+        if not report.intact:
+            return report
+        begun = head_seq > 0
+        if begun and not hmac.compare_digest(head_mac, self._head_mac(head_seq, head_link)):
+            return msgspec.structs.replace(report, broken=head_seq, what="The end of the log was changed.")
+        if (report.rows, link) != (head_seq, head_link):
+            what = f"The log ends at row {report.rows}, and {head_seq} were written."
+            return msgspec.structs.replace(report, broken=report.rows + 1, what=what)
+        return report
+
+    def _head_mac(self, seq: int, link: bytes) -> bytes:
+        return hmac.digest(self._key, b"head %d " % seq + link, "sha256")
+
+
+def exported(db: sqlite3.Connection, after: int = 0, limit: int = -1) -> Iterator[AuditRow]:
+    """Rows in order."""
+    found = db.execute("SELECT seq, text, mac FROM audit WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit))
+    for seq, text, mac in found:
+        yield AuditRow(seq=seq, text=text, mac=mac.hex())
+
+
+def verify_export(rows: Iterable[AuditRow], checkpoints: Sequence[Checkpoint], public_key: str) -> AuditReport:
+    """Check an exported log by its checkpoints and the kernel's public key (hex), without a secret: all rows
+    up to the last checkpoint are as they were signed."""
+    key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(public_key))
+    return _followed(rows, checkpoints, key, None)[0]
+
+
+def read_checkpoints(lines: bytes) -> tuple[Checkpoint, ...]:
+    """Raises ValueError."""
+    return tuple(msgspec.json.decode(line, type=Checkpoint) for line in lines.splitlines() if line)
+
+
+def _followed(
+    rows: Iterable[AuditRow], checkpoints: Sequence[Checkpoint], public: Ed25519PublicKey, key: bytes | None
+) -> tuple[AuditReport, bytes]:
+    """Follow the chain from its start; the report and the last link."""
+    signed: dict[int, str] = {}
+    for number, each in enumerate(checkpoints, 1):
+        try:
+            public.verify(bytes.fromhex(each.signature), _statement(each.seq, bytes.fromhex(each.link)))
+        except (InvalidSignature, ValueError):
+            return AuditReport(rows=0, what=f"Checkpoint {number} is not signed by this kernel."), START
+        if signed.setdefault(each.seq, each.link) != each.link:
+            what = "Two checkpoints of it differ: the log was rewritten."
+            return AuditReport(rows=0, broken=each.seq, what=what), START
+    seq, link = 0, START
+    for row in rows:
+        seq += 1
+        if row.seq != seq:
+            return AuditReport(rows=seq - 1, broken=seq, what="A row is missing."), link
+        link = hashlib.sha256(link + row.text.encode()).digest()
+        if key is not None and not hmac.compare_digest(hmac.digest(key, link, "sha256").hex(), row.mac):
+            return AuditReport(rows=seq - 1, broken=seq, what="A row is not as it was written."), link
+        if signed.get(seq, link.hex()) != link.hex():
+            return AuditReport(rows=seq - 1, broken=seq, what="It is not what a checkpoint signed."), link
+    last = max(signed, default=0)
+    if last > seq:
+        what = f"The log ends at row {seq}, and a checkpoint signed {last}."
+        return AuditReport(rows=seq, broken=seq + 1, what=what), link
+    return AuditReport(rows=seq, checkpoints=len(checkpoints)), link
+
+
+def _statement(seq: int, link: bytes) -> bytes:
+    return b"aios audit %d " % seq + link

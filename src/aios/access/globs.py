@@ -1,0 +1,58 @@
+"""Globs of rules: `*` stands for any text, `/` included, `?` for one character; nothing else is special.
+
+A `*` that stopped at `/` would make `deny file:/secret/*` miss what lies deeper; so it does not stop.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+
+_WILD = re.compile(r"[*?]")
+
+
+def prefix(pattern: str) -> str:
+    """What comes before the first wildcard: all of it if there is none."""
+    found = _WILD.search(pattern)
+    return pattern if found is None else pattern[: found.start()]
+
+
+def is_literal(pattern: str) -> bool:
+    return _WILD.search(pattern) is None
+
+
+@lru_cache(maxsize=65_536)
+def compiled(pattern: str) -> re.Pattern[str]:
+    """To be used with `fullmatch`."""
+    parts = [".*" if part == "*" else "." if part == "?" else re.escape(part) for part in _split(pattern)]
+    return re.compile("".join(parts), re.DOTALL)
+
+
+def matches(pattern: str, text: str) -> bool:
+    return compiled(pattern).fullmatch(text) is not None
+
+
+def _split(pattern: str) -> list[str]:
+    return re.split(r"([*?])", re.sub(r"\*+", "*", pattern))
+
+
+class Names:
+    """A set of names given by globs."""
+
+    __slots__ = ("_exact", "_globs", "all")
+
+    def __init__(self, patterns: Iterable[str]) -> None:
+        given = tuple(patterns)
+        self.all = not given or "*" in given
+        self._exact = frozenset(p for p in given if is_literal(p))
+        self._globs = tuple(compiled(p) for p in given if not is_literal(p))
+
+    def __contains__(self, name: str) -> bool:
+        return self.all or name in self._exact or any(glob.fullmatch(name) for glob in self._globs)
+
+    def meets(self, names: frozenset[str]) -> bool:
+        """Whether one of `names` is in it."""
+        if self.all or not self._exact.isdisjoint(names):
+            return True
+        return any(glob.fullmatch(name) for glob in self._globs for name in names)

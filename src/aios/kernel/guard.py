@@ -1,0 +1,286 @@
+"""The guard: every syscall passes it before anything of it happens. It decides, asks, labels and records.
+
+One call does it: `decided = await guard.admit(process, call, id=…, facts=…)`. It returns once the call may go
+on; what it returns is to be journalled with the call (`journal.record(entry, decided)`, `journal.commit(…,
+decided)`, or `journal.decided(decided)` where there is no entry). After a call, `guard.saw` and `guard.wrote`
+carry labels on."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+
+from aios import plugins
+from aios.access import master
+from aios.access.approvals import Approval, Approvals, Standing
+from aios.access.audit import Audited, AuditLog, AuditReport, AuditRow, exported
+from aios.access.decision import AccessPolicy, Decision, Effect, Facts, Subject, agent_id
+from aios.access.globs import Names
+from aios.access.grants import Grant, Granted, Grants, Whom
+from aios.access.labels import Labels, from_facts
+from aios.access.redact import Redactor
+from aios.access.secrets import Vault
+from aios.config import AccessSettings
+from aios.errors import AiosError, Forbidden, JournalUnavailable, NotFound
+from aios.events import AccessDenied, EventBus
+from aios.kernel.asking import Asked, Asking
+from aios.kernel.pcb import Process
+from aios.kernel.process import KERNEL, ProcessTable
+from aios.kernel.records import AccessRow, Entry
+from aios.kernel.wanted import NO_FACTS, Reader
+from aios.syscalls import Syscall
+
+if TYPE_CHECKING:
+    from aios.kernel.journal import Journal
+
+log = logging.getLogger(__name__)
+
+E = TypeVar("E", bound=AiosError)
+
+
+class Guard:
+    """Of one kernel, with what it keeps in `folder`. Raises ConfigError: rules, keys or secrets can't be
+    used."""
+
+    def __init__(self, settings: AccessSettings, folder: Path, redactor: Redactor, bus: EventBus) -> None:
+        key = master.load(folder / "access.key")
+        self.redactor, self._bus = redactor, bus
+        self.policy: AccessPolicy = plugins.load(plugins.ACCESS, settings.policy)(settings)
+        self.vault = Vault(folder / "secrets.json", key, redactor)
+        self.audit = AuditLog(key, redactor, folder / "audit.checkpoints")
+        self.grants, self.labels = Grants(), Labels()
+        self.approvals = Approvals(settings.approval_ttl_s)
+        self._settings = settings
+        self._subjects: dict[int, Subject] = {}
+
+    def open(self, journal: Journal, processes: ProcessTable, rows: Iterable[AccessRow]) -> None:
+        """Take over what an earlier kernel left."""
+        self._journal, self._reader = journal, Reader(processes)
+        kept: dict[str, dict[str, Any]] = {"approval": {}, "standing": {}, "grant": {}, "labels": {}}
+        for row in rows:
+            if row.value is not None:
+                kept[row.kind][row.name] = msgspec.json.decode(row.value, type=_KINDS[row.kind])
+        self.approvals.restore(kept["approval"].values(), kept["standing"].values())
+        for granted in kept["grant"].values():
+            self.grants.put(granted)
+        self.labels = Labels(kept["labels"])
+        self.asking = Asking(self._settings, self.approvals, journal, self._bus)
+
+    # -- deciding ----------------------------------------------------------------------------------
+
+    def subject(self, process: Process) -> Subject:
+        """Who a process is, as rules see it."""
+        found = self._subjects.get(process.pid)
+        if found is None:
+            groups, labels = self.policy.groups_of(process.group), self.labels.of(f"process:{process.pid}")
+            found = Subject(process.agent, process.name, process.group, groups, labels)
+            self._subjects[process.pid] = found
+        return found
+
+    def decide(self, process: Process, action: str, resource: str, facts: Facts = NO_FACTS) -> Decision:
+        """What holds, without asking anybody or recording it."""
+        for each in process.lineage():
+            if each.rights is not None and action not in Names(each.rights):
+                why = f"Process {each.pid} was made without the right to it."
+                return Decision(effect="deny", rule="rights", why=why)
+        subject = self.subject(process)
+        owner = facts.get("owner")
+        if owner is not None and owner != subject.agent and self.grants.cover(owner, subject, action, resource):
+            facts = {**facts, "granted": True}
+        return self.policy.decide(subject, action, resource, facts)
+
+    async def admit(
+        self,
+        process: Process,
+        call: Syscall,
+        *,
+        id: int = 0,
+        facts: Mapping[str, object] | None = None,
+        diff: str = "",
+        park: Callable[[], Entry] | None = None,
+    ) -> Audited:
+        """Return when `call` (number `id`) may go on: at once, or when a person has said so. `facts` are added
+        to what is known of it, `diff` is shown to who is asked. `park` gives the entry under which it is
+        journalled while it waits, if it can be asked for again.
+
+        Raises Forbidden (denied, by a rule or by a person), JournalUnavailable (the question can't be kept)."""
+        wanted = self._reader.of(process, call)
+        known = {**wanted.facts, **facts} if facts else wanted.facts
+        decision = self.decide(process, wanted.action, wanted.resource, known)
+        if decision.effect == "allow":
+            return _audited(process, wanted.action, wanted.resource, decision, id)
+        return await self.pass_(
+            process, wanted.action, wanted.resource, decision, lambda: msgspec.to_builtins(call),
+            id=id, diff=diff, park=park,
+        )  # fmt: skip
+
+    async def check(
+        self, process: Process, action: str, resource: str, arguments: Any, facts: Facts = NO_FACTS, *,
+        id: int = 0, diff: str = "", park: Callable[[], Entry] | None = None,
+    ) -> Audited:  # fmt: skip
+        """`admit` for what is no syscall of its own: the call of one tool, say, with its `arguments`."""
+        decision = self.decide(process, action, resource, facts)
+        return await self.pass_(
+            process, action, resource, decision, lambda: arguments, id=id, diff=diff, park=park
+        )
+
+    async def pass_(
+        self, process: Process, action: str, resource: str, decision: Decision, arguments: Callable[[], Any], *,
+        id: int = 0, diff: str = "", park: Callable[[], Entry] | None = None,
+    ) -> Audited:  # fmt: skip
+        """Let it go on, refuse it, or ask, as `decision` says. Raises as `admit`."""
+        if decision.effect == "ask":
+            asked = Asked(process.pid, process.agent, action, resource, arguments(), decision, diff, id)
+            answer = await self.asking.ask(asked, None if park is None else park())
+            decided = _audited(process, action, resource, answer.decision, id, answer.by, answer.digest)
+            if answer.decision.effect == "allow":
+                return decided
+            decision = answer.decision
+        else:
+            decided = _audited(process, action, resource, decision, id)
+            if decision.effect == "allow":
+                return decided
+        self._journal.decided(decided)
+        self._bus.publish(
+            AccessDenied(pid=process.pid, call=id, action=action, resource=resource, rule=decision.rule)
+        )
+        raise Forbidden(
+            f"{action} on {resource!r} is denied by {decision.rule!r}: {decision.why or 'so the rule says.'}",
+            "Ask its owner for a grant, or the operator for a rule.",
+        )
+
+    # -- labels ------------------------------------------------------------------------------------
+
+    def saw(self, process: Process, facts: Facts = NO_FACTS, resource: str = "") -> None:
+        """The context of a process has seen what a call returned: what the facts say, and what `resource`
+        holds."""
+        labels = from_facts(facts) | self.labels.of(resource)
+        if labels and self.labels.add(f"process:{process.pid}", labels):
+            self._subjects.pop(process.pid, None)
+            self._journal.access([self._label_row(f"process:{process.pid}")])
+
+    async def wrote(self, process: Process, resource: str) -> None:
+        """A process wrote `resource`, which has seen what it has seen. On disk when it returns; to be awaited
+        before the write."""
+        if self.labels.flow(f"process:{process.pid}", resource):
+            await self._journal.commit_access([self._label_row(resource)])
+
+    def born(self, parent: Process, pid: int) -> None:
+        """A child has seen what its parent has."""
+        if self.labels.flow(f"process:{parent.pid}", f"process:{pid}"):
+            self._journal.access([self._label_row(f"process:{pid}")])
+
+    async def declassify(self, process: Process, name: str, labels: tuple[str, ...] | None = None) -> None:
+        """Take labels (None: all) off `process:PID` or a resource. It is asked for. Raises as `admit`."""
+        asked = {"name": name, "labels": None if labels is None else sorted(labels)}
+        decided = await self.check(process, "label.declassify", name, asked)
+        if self.labels.remove(name, labels):
+            self._subjects.clear()
+        await self._journal.commit_access([self._label_row(name)], [decided])
+
+    def forget(self, pid: int) -> None:
+        """A process is gone."""
+        self._subjects.pop(pid, None)
+        if self.labels.remove(f"process:{pid}"):
+            self._journal.access([self._label_row(f"process:{pid}")])
+
+    def _label_row(self, name: str) -> AccessRow:
+        labels = self.labels.of(name)
+        return _row("labels", name, sorted(labels) if labels else None)
+
+    # -- grants ------------------------------------------------------------------------------------
+
+    async def grant(self, by: Process, granted: Granted) -> None:
+        """An owner, or an admin for it, lets others at something. Raises Forbidden, BadRequest."""
+        decided = await self.check(
+            by, "grant.give", granted.resource, msgspec.to_builtins(granted), _owned(granted.owner)
+        )
+        self.grants.put(granted)
+        await self._journal.commit_access([_row("grant", _grant_name(granted), granted)], [decided])
+
+    async def revoke(self, by: Process, owner: str, resource: str, whom: Whom, name: str) -> None:
+        """Raises Forbidden, NotFound."""
+        granted = Granted(owner=owner, resource=resource, grant=Grant(whom=whom, name=name))
+        decided = await self.check(by, "grant.take", resource, msgspec.to_builtins(granted), _owned(owner))
+        if not self.grants.take_back(owner, resource, whom, name):
+            raise NotFound(f"{owner!r} granted nothing on {resource!r} to {name!r}.", "List the grants.")
+        await self._journal.commit_access([_row("grant", _grant_name(granted), None)], [decided])
+
+    # -- the audit log ---------------------------------------------------------------------------------
+
+    def note(
+        self, process: Process, action: str, resource: str, effect: Effect = "allow", why: str = ""
+    ) -> None:
+        """Put an administrator's act into the audit log."""
+        decision = Decision(effect=effect, rule="operator", why=why)
+        self._journal.decided(_audited(process, action, resource, decision, 0))
+
+    async def checkpoint(self) -> None:
+        """Sign what is on disk of the audit log. That it can't be is logged: nothing depends on it but
+        proofs."""
+        try:
+            await self._journal.examine(self.audit.checkpoint)
+        except (JournalUnavailable, OSError) as error:
+            log.warning("the audit log has no new checkpoint: %s", error)
+
+    async def audited(self, after: int = 0, limit: int = 100) -> list[AuditRow]:
+        """Rows of the audit log after number `after`, oldest first. Raises JournalUnavailable."""
+        return await self._journal.examine(lambda db: list(exported(db, after, limit)))
+
+    async def verify(self) -> AuditReport:
+        """Check the whole audit log as it is on disk. Raises JournalUnavailable, StoreUnavailable."""
+        await self._journal.settled()
+        return await self._journal.examine(self.audit.verify)
+
+    def cleaned(self, error: E) -> E:
+        """The same error without secrets in it."""
+        if not self.redactor.idle:
+            error.what, error.mend = self.redactor.text(error.what), self.redactor.text(error.mend)
+            error.args = (error.what, error.mend)
+        return error
+
+
+def lineage(process: Process) -> frozenset[str]:
+    """A process and all above it, by tree and by name (`ann/web` is below `ann`), but the kernel."""
+    found: set[str] = set()
+    for each in process.lineage():
+        if each.pid == KERNEL:
+            continue
+        parts = each.name.split("/")
+        found |= {agent_id(each.group, "/".join(parts[: n + 1])) for n in range(len(parts))}
+    return frozenset(found)
+
+
+def _audited(
+    process: Process, action: str, resource: str, decision: Decision, call: int, by: str = "", digest: str = ""
+) -> Audited:
+    return Audited(
+        at=time.time(), pid=process.pid, agent=process.agent, action=action, resource=resource,
+        effect=decision.effect, rule=decision.rule, call=call,
+        why=decision.why if decision.effect != "allow" or by else "", by=by, digest=digest,
+    )  # fmt: skip
+
+
+def _owned(owner: str) -> Facts:
+    """Nobody but the owner and admins: not even those of its group."""
+    return {"owner": owner, "owner_group": ""}
+
+
+def _grant_name(granted: Granted) -> str:
+    return " ".join(granted.key)
+
+
+def _row(kind: Any, name: str, value: object) -> AccessRow:
+    return AccessRow(
+        kind=kind, name=name, value=None if value is None else msgspec.Raw(msgspec.json.encode(value))
+    )
+
+
+_KINDS: Mapping[str, Any] = {
+    "approval": Approval, "standing": Standing, "grant": Granted, "labels": tuple[str, ...],
+}  # fmt: skip
