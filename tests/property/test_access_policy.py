@@ -17,7 +17,8 @@ ACTIONS = st.sampled_from(["memory.read", "memory.write", "tool.call"])
 GLOBS = st.sampled_from(["*", "memory.*", "tool.call", "*.read", "?emory.read"])
 NAMES = st.lists(st.sampled_from(["ann", "b*", "bob", "*"]), max_size=2).map(tuple)
 FACTS = st.fixed_dictionaries(
-    {}, optional={"sink": st.booleans(), "owner": st.sampled_from(["g:ann", "h:eve"]), "owner_group": st.just("h")}
+    {},
+    optional={"sink": st.booleans(), "owner": st.sampled_from(["g:ann", "h:eve"]), "owner_group": st.just("h")},
 )
 RULES = st.builds(
     Rule,

@@ -20,7 +20,13 @@ from aios.access.master import MasterKey
 from aios.access.redact import Redactor
 
 KEY = MasterKey(bytes(range(32)))
-SCHEMA = files("aios.kernel").joinpath("journal.sql").read_text().split("-- name: migration_3\n")[1].split("-- name")[0]
+SCHEMA = (
+    files("aios.kernel")
+    .joinpath("journal.sql")
+    .read_text()
+    .split("-- name: migration_3\n")[1]
+    .split("-- name")[0]
+)
 
 
 def decision(number: int) -> Audited:
@@ -57,7 +63,8 @@ TAMPERINGS = {
     "edit": "UPDATE audit SET text = replace(text, 'allow', 'deny') WHERE seq = :n",
     "edit back in time": "UPDATE audit SET text = replace(text, '2', '3') WHERE seq = :n",
     "delete": "DELETE FROM audit WHERE seq = :n",
-    "delete and close the gap": "DELETE FROM audit WHERE seq = :n; UPDATE audit SET seq = seq - 1 WHERE seq > :n",
+    "delete and close the gap": "DELETE FROM audit WHERE seq = :n;"
+    " UPDATE audit SET seq = seq - 1 WHERE seq > :n",
     "swap": "UPDATE audit SET seq = -1 WHERE seq = :n; UPDATE audit SET seq = :n WHERE seq = :n + 1;"
     " UPDATE audit SET seq = :n + 1 WHERE seq = -1",
     "swap tags": "UPDATE audit SET mac = (SELECT mac FROM audit WHERE seq = 1 + :n % :rows) WHERE seq = :n",
@@ -73,7 +80,7 @@ TAMPERINGS = {
 def test_any_edit_deletion_or_truncation_is_found(data, how, rows) -> None:
     with written(rows, data.draw(st.none() | st.integers(1, rows))) as (_, db, audit):
         assert audit.verify(db).intact
-        n = data.draw(st.integers(1, rows - 1 if "swap" == how else rows))
+        n = data.draw(st.integers(1, rows - 1 if how == "swap" else rows))
         before = db.execute("SELECT * FROM audit ORDER BY seq").fetchall()
         for statement in TAMPERINGS[how].split(";"):
             db.execute(statement, {"n": n, "rows": rows})

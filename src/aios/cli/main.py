@@ -33,6 +33,10 @@ COMMANDS = {
     "models": ("aios.cli.models:models", "List the model catalogue."),
     "pull": ("aios.cli.models:pull", "Fetch a model."),
     "keys": ("aios.cli.keys:keys", "Create, list and revoke agents' keys."),
+    "agents": ("aios.cli.agents:agents", "List agents; grant one what is another's."),
+    "approve": ("aios.cli.approve:approve", "Answer what agents ask."),
+    "secrets": ("aios.cli.secrets:secrets", "Keep secrets that tools need."),
+    "audit": ("aios.cli.audit:audit", "Show, verify and export the audit log."),
     "bench": ("aios.cli.bench:bench", "Run a benchmark."),
     "doctor": ("aios.cli.doctor:doctor", "Check this machine and say what to mend."),
 }

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
@@ -38,37 +38,51 @@ Main = Callable[[AsyncClient, str], Awaitable[Any]]
 )
 @click.option("--priority", type=int, help="Of its calls, for the policies that know priorities.")
 @click.option("--deadline", "deadline_s", type=float, help="Seconds after which a call of it fails.")
+@click.option(
+    "--yes-to", multiple=True, help="Glob of actions, or rule:ID, to allow where a person would be asked."
+)
 @state_option
 def run(
-    target: str, task: str, file: Path | None, name: str | None, state_dir: Path | None, **urgency: Any
+    target: str, task: str, file: Path | None, name: str | None, yes_to: tuple[str, ...], state_dir: Path | None,
+    **urgency: Any,
 ) -> None:  # fmt: skip
     """Run TARGET (a file, a folder with `__init__.py` or a module) on TASK and print the answer.
 
     TARGET holds an `Agent` subclass that can be made with a client alone, or `async def main(client, task)`.
-    Without a daemon a kernel is started for the run."""
+    Without a daemon a kernel is started for the run. It asks nobody: what would be asked is denied, but for
+    `--yes-to`."""
     module = _load(target)
     entry = _entry(module, target)
     asked = {option: value for option, value in urgency.items() if value is not None}
-    answer = asyncio.run(_run(entry, task, name or Path(target).stem, file, state_dir, asked))
+    answer = asyncio.run(_run(entry, task, name or Path(target).stem, _Start(file, state_dir, yes_to), asked))
     if answer is not None:
         click.echo(answer)
 
 
-async def _run(
-    entry: Main, task: str, name: str, file: Path | None, state_dir: Path | None, options: dict[str, Any]
-) -> Any:
+class _Start(NamedTuple):
+    """Which kernel: the options say it."""
+
+    file: Path | None
+    state_dir: Path | None
+    yes_to: tuple[str, ...]
+
+
+async def _run(entry: Main, task: str, name: str, start: _Start, options: dict[str, Any]) -> Any:
     async with (
-        _kernel(file, state_dir) as (url, key),
+        _kernel(start) as (url, key),
         AsyncClient(url, api_key=key, agent=name, options=options) as client,
     ):
         return await entry(client, task)
 
 
 @asynccontextmanager
-async def _kernel(file: Path | None, state_dir: Path | None) -> AsyncGenerator[tuple[str, str | None]]:
+async def _kernel(start: _Start) -> AsyncGenerator[tuple[str, str | None]]:
     """Address (and key, or None) of the running daemon, else of a kernel on a free port for this run."""
-    found = None if file else daemon(state_dir)
+    found = None if start.file else daemon(start.state_dir)
     if found:
+        if start.yes_to:
+            mend = "Answer with `aios approve`, or set yes_to of its [access]."
+            raise BadRequest("--yes-to is for a run without a daemon, and one runs.", mend)
         yield found.url, None
         return
     import tempfile
@@ -78,7 +92,10 @@ async def _kernel(file: Path | None, state_dir: Path | None) -> AsyncGenerator[t
     from aios.server.serve import listening
 
     with tempfile.TemporaryDirectory(prefix="aios-run-") as folder:
-        settings = config.load(file, flags={"server.port": 0, "state.dir": folder})
+        flags = {"server.port": 0, "state.dir": folder, "access.unattended": True}
+        if start.yes_to:
+            flags["access.yes_to"] = list(start.yes_to)
+        settings = config.load(start.file, flags=flags)
         async with Kernel(settings) as kernel, listening(kernel, port=0) as listener:
             yield listener.url, None
 

@@ -46,4 +46,6 @@ async def _serve(settings: object) -> None:
         click.echo(f"OpenAI base URL: {daemon.url}/v1   API: {daemon.url}/docs   stop: Ctrl-C")
 
     async with Kernel(settings) as kernel:
+        for handler in logging.getLogger().handlers:
+            handler.addFilter(kernel.guard.redactor)
         await listen(kernel, on_ready=ready)

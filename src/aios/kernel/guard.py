@@ -17,7 +17,7 @@ import msgspec
 
 from aios import plugins
 from aios.access import master
-from aios.access.approvals import Approval, Approvals, Standing
+from aios.access.approvals import Answer, Approval, Approvals, Standing
 from aios.access.audit import Audited, AuditLog, AuditReport, AuditRow, exported
 from aios.access.decision import AccessPolicy, Decision, Effect, Facts, Subject, agent_id
 from aios.access.globs import Names
@@ -153,6 +153,19 @@ class Guard:
             f"{action} on {resource!r} is denied by {decision.rule!r}: {decision.why or 'so the rule says.'}",
             "Ask its owner for a grant, or the operator for a rule.",
         )
+
+    async def answer(self, by: Process, id: str, answer: Answer, reason: str = "") -> Approval:
+        """Answer an approval in the name of a process. Raises Forbidden (it may not), Conflict, NotFound,
+        JournalUnavailable."""
+        asked = self.approvals.get(id)
+        group = asked.agent.partition(":")[0]
+        decision = self.decide(
+            by, "approval.answer", f"approval:{id}", {"owner": asked.agent, "owner_group": group}
+        )
+        if decision.effect != "allow":
+            refused = Decision(effect="deny", rule=decision.rule, why=decision.why)
+            await self.pass_(by, "approval.answer", f"approval:{id}", refused, dict)
+        return await self.asking.answer(id, answer, by.agent, lineage(by), by.pid, reason)
 
     # -- labels ------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ import httpx
 from aios.errors import AiosError
 from aios.events import AnyEvent
 from aios.sdk import requests
+from aios.sdk.access import Approvals, AsyncApprovals
 from aios.sdk.address import Address
 from aios.sdk.answers import decoded
 from aios.sdk.requests import MessageLike, Request
@@ -62,6 +63,7 @@ class AsyncClient:
             base_url=self.address.url, headers=self.address.headers(), timeout=timeout, limits=limits,
             transport=transport, trust_env=False,
         )  # fmt: skip
+        self.approvals = AsyncApprovals(self)
 
     async def __aenter__(self) -> Self:
         return self
@@ -89,7 +91,7 @@ class AsyncClient:
         response_format, temperature, max_tokens, stop, n, seed, …) and the kernel's (priority, deadline_s,
         idempotency_key). With `stream` an iterator of deltas, else the whole answer."""
         request = requests.chat(messages, {**self._options, **options})
-        return AsyncDeltas(self._lines(request.streamed())) if stream else await self.request(request)
+        return AsyncDeltas(self.lines(request.streamed())) if stream else await self.request(request)
 
     async def complete(self, prompt: str | Sequence[int], **options: Any) -> Completion:
         """Go on with a text. Options as of `chat`."""
@@ -176,7 +178,7 @@ class AsyncClient:
 
     async def events(self, pid: int | None = None) -> AsyncGenerator[AnyEvent, None]:
         """The kernel's events from now on; `pid`: of one process."""
-        async for data in self._lines(requests.events(pid), ENDLESS):
+        async for data in self.lines(requests.events(pid), ENDLESS):
             yield decoded(data, AnyEvent)
 
     async def request(self, request: Request[T]) -> T:
@@ -190,9 +192,10 @@ class AsyncClient:
             except AiosError as error:
                 await anyio.sleep(tries.pause(error))
 
-    async def _lines(
+    async def lines(
         self, request: Request[Any], patience: httpx.Timeout = TIMEOUT
     ) -> AsyncGenerator[str, None]:
+        """The data of each event of a stream, as it comes. Raises AiosError."""
         events = EventLines()
         with failures_told(self.address.url):
             async with self._http.stream(
@@ -226,6 +229,7 @@ class Client:
             base_url=self.address.url, headers=self.address.headers(), timeout=timeout, transport=transport,
             trust_env=False,
         )  # fmt: skip
+        self.approvals = Approvals(self)
 
     def __enter__(self) -> Self:
         return self
@@ -248,7 +252,7 @@ class Client:
         self, messages: Sequence[MessageLike], *, stream: bool = False, **options: Any
     ) -> Completion | Deltas:
         request = requests.chat(messages, {**self._options, **options})
-        return Deltas(self._lines(request.streamed())) if stream else self.request(request)
+        return Deltas(self.lines(request.streamed())) if stream else self.request(request)
 
     def complete(self, prompt: str | Sequence[int], **options: Any) -> Completion:
         return self.request(requests.text(prompt, {**self._options, **options}))
@@ -312,7 +316,7 @@ class Client:
         return self.request(requests.set_group(name, limits))
 
     def events(self, pid: int | None = None) -> Generator[AnyEvent]:
-        for data in self._lines(requests.events(pid), ENDLESS):
+        for data in self.lines(requests.events(pid), ENDLESS):
             yield decoded(data, AnyEvent)
 
     def request(self, request: Request[T]) -> T:
@@ -326,7 +330,7 @@ class Client:
             except AiosError as error:
                 time.sleep(tries.pause(error))
 
-    def _lines(self, request: Request[Any], patience: httpx.Timeout = TIMEOUT) -> Generator[str]:
+    def lines(self, request: Request[Any], patience: httpx.Timeout = TIMEOUT) -> Generator[str]:
         events = EventLines()
         with (
             failures_told(self.address.url),

@@ -35,11 +35,12 @@ _MAX_NAME = 128
 class Credentials:
     """What a request's key proves. `name` "" is: nothing, and that is enough here.
 
-    `admin`: may see and signal every process, and manage keys."""
+    `admin`: may see and signal every process, and manage keys. `open`: only because keys are not required."""
 
     name: str
     group: str
     admin: bool
+    open: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,16 @@ class Gate:
         if not (self._open and _is_local(request)):
             mend = "Send `Authorization: Bearer <key>`; the operator makes keys with POST /aios/v1/keys."
             raise Unauthenticated("A known key is required here.", mend)
-        return Credentials("", "default", admin=True)
+        return Credentials("", "default", admin=True, open=True)
+
+    def shown(self, request: Request) -> Credentials:
+        """Check the key, which must be shown even where none is required: what an agent waits for, and
+        secrets, are not for whoever happens to be on this machine. Raises Unauthenticated."""
+        known = self.credentials(request)
+        if known.open:
+            mend = "Use `aios approve` or `aios secrets`, or send the key of an admin."
+            raise Unauthenticated("This takes a key, on this machine too.", mend)
+        return known
 
     def caller(
         self, request: Request, known: Credentials, agent_id: str | None = None, user: str | None = None

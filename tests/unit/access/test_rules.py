@@ -49,7 +49,11 @@ def test_the_strictest_rule_wins_whatever_the_order() -> None:
 
 def test_a_star_does_not_stop_at_a_slash() -> None:
     rules = policy('[[rules]]\nid = "s"\neffect = "deny"\nresources = ["file:/secret/*"]')
-    deep = [("storage.read", "file:/secret/a"), ("storage.read", "file:/secret/a/b"), ("storage.read", "file:/b")]
+    deep = [
+        ("storage.read", "file:/secret/a"),
+        ("storage.read", "file:/secret/a/b"),
+        ("storage.read", "file:/b"),
+    ]
     assert effects(rules, *deep) == ["deny", "deny", "allow"]
 
 
@@ -113,7 +117,10 @@ def test_groups_hold_groups_and_circles_do_no_harm() -> None:
     [
         ('[[rules]]\nid = "a"\neffect = "maybe"', "mine.toml: Invalid enum value 'maybe'"),
         ('[[rules]]\nid = "a"\neffect = "deny"\nactoins = []', "unknown field `actoins`"),
-        ('[[rules]]\nid = "a"\neffect = "deny"\n[[rules]]\nid = "a"\neffect = "ask"', "two rules are called 'a'"),
+        (
+            '[[rules]]\nid = "a"\neffect = "deny"\n[[rules]]\nid = "a"\neffect = "ask"',
+            "two rules are called 'a'",
+        ),
         (
             '[[rules]]\nid = "a"\neffect = "deny"\nagents = ["bob"]\nmatch = [{ action = "x.y", agent = "ann" }]',
             "rule 'a' does not match its match[0] (x.y on '' by 'ann' of 'default')",
