@@ -38,18 +38,16 @@ Main = Callable[[AsyncClient, str], Awaitable[Any]]
 )
 @click.option("--priority", type=int, help="Of its calls, for the policies that know priorities.")
 @click.option("--deadline", "deadline_s", type=float, help="Seconds after which a call of it fails.")
-@click.option(
-    "--yes-to", multiple=True, help="Glob of actions, or rule:ID, to allow where a person would be asked."
-)
+@click.option("--yes-to", multiple=True, help="Glob of actions (or rule:ID) to allow unasked.")
 @state_option
 def run(
-    target: str, task: str, file: Path | None, name: str | None, yes_to: tuple[str, ...], state_dir: Path | None,
-    **urgency: Any,
+    target: str, task: str, file: Path | None, name: str | None, yes_to: tuple[str, ...],
+    state_dir: Path | None, **urgency: Any,
 ) -> None:  # fmt: skip
     """Run TARGET (a file, a folder with `__init__.py` or a module) on TASK and print the answer.
 
     TARGET holds an `Agent` subclass that can be made with a client alone, or `async def main(client, task)`.
-    Without a daemon a kernel is started for the run. It asks nobody: what would be asked is denied, but for
+    Without a daemon a kernel is started for the run. It asks nobody: it denies what would be asked, but for
     `--yes-to`."""
     module = _load(target)
     entry = _entry(module, target)
@@ -92,7 +90,7 @@ async def _kernel(start: _Start) -> AsyncGenerator[tuple[str, str | None]]:
     from aios.server.serve import listening
 
     with tempfile.TemporaryDirectory(prefix="aios-run-") as folder:
-        flags = {"server.port": 0, "state.dir": folder, "access.unattended": True}
+        flags: dict[str, Any] = {"server.port": 0, "state.dir": folder, "access.unattended": True}
         if start.yes_to:
             flags["access.yes_to"] = list(start.yes_to)
         settings = config.load(start.file, flags=flags)

@@ -122,7 +122,7 @@ def test_groups_hold_groups_and_circles_do_no_harm() -> None:
             "two rules are called 'a'",
         ),
         (
-            '[[rules]]\nid = "a"\neffect = "deny"\nagents = ["bob"]\nmatch = [{ action = "x.y", agent = "ann" }]',
+            '[[rules]]\nid = "a"\neffect = "deny"\nagents = ["b"]\nmatch = [{ action = "x.y", agent = "ann" }]',
             "rule 'a' does not match its match[0] (x.y on '' by 'ann' of 'default')",
         ),
         (
