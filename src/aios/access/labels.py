@@ -15,7 +15,7 @@ FROM_FACTS: Mapping[str, str] = {"private": "private", "untrusted": "untrusted"}
 
 
 class Labels:
-    """Labels by name: of a process (`process:12`), a memory (`memory:n_1f`), a file
+    """Labels by name: of an agent (`agent:research:ann`), a memory (`memory:n_1f`), a file
     (`file:research:ann:/a.md`)."""
 
     def __init__(self, known: Mapping[str, Iterable[str]] | None = None) -> None:
@@ -23,10 +23,6 @@ class Labels:
 
     def of(self, name: str) -> frozenset[str]:
         return self._labels.get(name, NO_LABELS)
-
-    def flow(self, source: str, target: str) -> bool:
-        """What `source` has seen, `target` has too. Whether that changed anything."""
-        return self.add(target, self.of(source))
 
     def add(self, name: str, labels: Iterable[str]) -> bool:
         """Whether that changed anything."""

@@ -85,8 +85,6 @@ class Effects:
             decided = await self._guard.admit(actor, call, id=id, park=park if wanted else None)
             result = await self._commit(self._plans[type(call)](actor, call), entry, decided)
             error = ""
-            if isinstance(call, Spawn):
-                self._guard.born(actor, result.pid)
             return result
         except AiosError as problem:
             error = problem.code

@@ -77,7 +77,8 @@ class Guard:
         """Who a process is, as rules see it."""
         found = self._subjects.get(process.pid)
         if found is None:
-            groups, labels = self.policy.groups_of(process.group), self.labels.of(f"process:{process.pid}")
+            groups = self.policy.groups_of(process.group)
+            labels = frozenset[str]().union(*(self.labels.of(f"agent:{id}") for id in lineage(process)))
             found = Subject(process.agent, process.name, process.group, groups, labels)
             self._subjects[process.pid] = found
         return found
@@ -170,26 +171,21 @@ class Guard:
     # -- labels ------------------------------------------------------------------------------------
 
     def saw(self, process: Process, facts: Facts = NO_FACTS, resource: str = "") -> None:
-        """The context of a process has seen what a call returned: what the facts say, and what `resource`
-        holds."""
-        labels = from_facts(facts) | self.labels.of(resource)
-        if labels and self.labels.add(f"process:{process.pid}", labels):
-            self._subjects.pop(process.pid, None)
-            self._journal.access([self._label_row(f"process:{process.pid}")])
+        """The agent of a process has seen what a call returned: what the facts say, and what `resource` holds."""
+        # By agent and not by process: to exit and come back must not wash anything off.
+        labels, name = from_facts(facts) | self.labels.of(resource), f"agent:{process.agent}"
+        if labels and self.labels.add(name, labels):
+            self._subjects.clear()
+            self._journal.access([self._label_row(name)])
 
     async def wrote(self, process: Process, resource: str) -> None:
         """A process wrote `resource`, which has seen what it has seen. On disk when it returns; to be awaited
         before the write."""
-        if self.labels.flow(f"process:{process.pid}", resource):
+        if self.labels.add(resource, self.subject(process).labels):
             await self._journal.commit_access([self._label_row(resource)])
 
-    def born(self, parent: Process, pid: int) -> None:
-        """A child has seen what its parent has."""
-        if self.labels.flow(f"process:{parent.pid}", f"process:{pid}"):
-            self._journal.access([self._label_row(f"process:{pid}")])
-
     async def declassify(self, process: Process, name: str, labels: tuple[str, ...] | None = None) -> None:
-        """Take labels (None: all) off `process:PID` or a resource. It is asked for. Raises as `admit`."""
+        """Take labels (None: all) off `agent:group:name` or a resource. It is asked for. Raises as `admit`."""
         asked = {"name": name, "labels": None if labels is None else sorted(labels)}
         decided = await self.check(process, "label.declassify", name, asked)
         if self.labels.remove(name, labels):
@@ -199,8 +195,6 @@ class Guard:
     def forget(self, pid: int) -> None:
         """A process is gone."""
         self._subjects.pop(pid, None)
-        if self.labels.remove(f"process:{pid}"):
-            self._journal.access([self._label_row(f"process:{pid}")])
 
     def _label_row(self, name: str) -> AccessRow:
         labels = self.labels.of(name)

@@ -63,7 +63,7 @@ class GrantBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class DeclassifyBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
-    """`process:PID`, `memory:ID` or `file:…`."""
+    """`agent:group:name`, `memory:ID` or `file:…`."""
     labels: tuple[str, ...] | None = None
     """Labels to take off; null: all."""
 
