@@ -1,0 +1,170 @@
+"""The storage manager: opens the store, keeps it tidy, and says when it can't be written."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+import zstandard
+
+from aios.errors import BadRequest, Conflict, CorruptChunk, StorageUnavailable
+from aios.storage import collect, contents
+from aios.storage.bin import Bin
+from aios.storage.blobs import Blobs
+from aios.storage.change import Change
+from aios.storage.database import Connect, Database, connect
+from aios.storage.files import Files
+from aios.storage.mounts import Mounts
+from aios.storage.records import Collected, StorageLimits, Usage
+from aios.storage.shares import Shares
+from aios.storage.staging import Staging
+from aios.storage.store import Store
+from aios.storage.tree import Tree
+from aios.storage.versions import Versions
+
+PAGE_BYTES = 8_192
+
+
+class StorageManager:
+    """The store in `folder`: `files`, `bin`, `versions`, `mounts`, `shares`, `blobs`.
+
+    Their methods take the owner of a root first. Who may do what is decided before. `on_trouble(why)` is called
+    when changes can't be written (reads go on), and with "" when they can again; `clock` gives Unix time."""
+
+    def __init__(
+        self,
+        folder: Path,
+        limits: StorageLimits | None = None,
+        *,
+        on_trouble: Callable[[str], None] | None = None,
+        clock: Callable[[], float] = time.time,
+        connect: Connect = connect,
+    ) -> None:
+        self._folder = folder
+        self._lock = -1
+        self._limits = limits or StorageLimits()
+        self._database = Database(
+            folder / "storage.db", "storage.sql", on_trouble=on_trouble or _ignore, page_size=PAGE_BYTES,
+            connect=connect,
+        )  # fmt: skip
+        self._store = Store(self._database, self._limits, clock)
+        staging = Staging(self._store)
+        self.files = Files(self._store, staging)
+        self.bin = Bin(self._store)
+        self.versions = Versions(self._store)
+        self.mounts = Mounts(self._store)
+        self.shares = Shares(self._store)
+        self.blobs = Blobs(self._store, staging)
+
+    # -- life --------------------------------------------------------------------------------------
+
+    @property
+    def trouble(self) -> str:
+        """Why changes can't be written; "" when they can."""
+        return self._database.trouble
+
+    async def __aenter__(self) -> StorageManager:
+        """Raises Conflict (another kernel has the folder), StorageUnavailable."""
+        self._take_lock()
+        try:
+            await self._database.open()
+        except BaseException:
+            self._release_lock()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            await self._database.close()
+        finally:
+            self._release_lock()
+
+    def _take_lock(self) -> None:
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = os.open(self._folder / "storage.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self._release_lock()
+            raise Conflict(f"Another kernel uses {self._folder}.", "Give this one its own folder.") from error
+        except OSError as error:
+            raise StorageUnavailable(f"{self._folder} can't be used: {error}.", "Make it writable.") from error
+
+    def _release_lock(self) -> None:
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    # -- care --------------------------------------------------------------------------------------
+
+    async def usage(self, owner: str) -> Usage:
+        """What the owner's root holds, and may hold."""
+
+        def get(tree: Tree) -> Usage:
+            used, quota = tree.db.execute(
+                "SELECT used, coalesce(quota, ?) FROM roots WHERE id = ?", (self._limits.quota_bytes, tree.root)
+            ).fetchone()
+            files = tree.db.execute(
+                "SELECT count(*) FROM nodes WHERE root = ? AND kind = 'file'", (tree.root,)
+            ).fetchone()[0]
+            return Usage(used=used, quota=quota, files=files)
+
+        return await self._store.look(owner, get)
+
+    async def set_quota(self, owner: str, quota: int | None) -> Usage:
+        """Let the root hold `quota` bytes from now on; None: as the limits say. Raises BadRequest."""
+        if quota is not None and quota < 0:
+            raise BadRequest("A quota is not negative.", param="quota")
+
+        def go(change: Change) -> None:
+            change.db.execute("UPDATE roots SET quota = ? WHERE id = ?", (quota, change.root))
+
+        await self._store.change(owner, type(None), go)
+        return await self.usage(owner)
+
+    async def collect(self) -> Collected:
+        """Remove what nothing reaches, and give the room back to the disk. Safe at any time, works on a full
+        disk as far as that lets it, and can be killed. Raises StorageUnavailable."""
+        before = self._store.clock() - self._limits.key_ttl_s
+        return await collect.collect(self._database, versions=self._limits.versions, results_before=before)
+
+    async def scrub(self) -> tuple[str, ...]:
+        """Check every chunk. Returns the digests (hex) of those that are corrupt: the next write of the same
+        content mends them."""
+        bad: list[str] = []
+        last = 0
+        while True:
+            step = await self._database.read(lambda db, last=last: _scrub_some(db, last))
+            if step is None:
+                return tuple(bad)
+            last = step[0]
+            for digest in step[1]:
+                bad.append(digest)
+                await self._store.mark(digest)
+
+
+def _scrub_some(db: sqlite3.Connection, last: int) -> tuple[int, list[str]] | None:
+    rows = db.execute(
+        "SELECT id, digest, size, data FROM chunks WHERE id > ? ORDER BY id LIMIT ?", (last, collect.STEP)
+    ).fetchall()
+    if not rows:
+        return None
+    unpacker = zstandard.ZstdDecompressor()
+    bad: list[str] = []
+    for _, digest, size, data in rows:
+        try:
+            contents.unpack(unpacker, digest, size, data)
+        except CorruptChunk as error:
+            bad.append(error.digest)
+    return rows[-1][0], bad
+
+
+def _ignore(_: str) -> None:
+    """Nobody asked to be told."""
