@@ -12,6 +12,7 @@ import hashlib
 import itertools
 import sqlite3
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import zstandard
@@ -134,7 +135,7 @@ def pieces(db: sqlite3.Connection, manifest: int) -> list[Piece]:
 
 def read(db: sqlite3.Connection, manifest: int, start: int, end: int) -> bytes:
     """Bytes `start` to `end` of a content. Raises CorruptChunk if one of its chunks is not what it was."""
-    rows = db.execute(
+    query = db.execute(
         "SELECT p.at, c.digest, c.size, c.data FROM pieces p JOIN chunks c ON c.id = p.chunk"
         " WHERE p.manifest = :m AND p.at < :end"
         " AND p.at >= (SELECT max(at) FROM pieces WHERE manifest = :m AND at <= :start) ORDER BY p.at",
@@ -142,12 +143,14 @@ def read(db: sqlite3.Connection, manifest: int, start: int, end: int) -> bytes:
     )
     unpacker = zstandard.ZstdDecompressor()
     found: list[bytes | memoryview] = []
-    for at, digest, size, data in rows:
-        body = unpack(unpacker, digest, size, data)
-        if at < start or at + size > end:
-            found.append(memoryview(body)[max(0, start - at) : end - at])
-        else:
-            found.append(body)
+    # Closed also when a chunk is corrupt: while the error is held, so would be the moment that was read.
+    with closing(query) as rows:
+        for at, digest, size, data in rows:
+            body = unpack(unpacker, digest, size, data)
+            if at < start or at + size > end:
+                found.append(memoryview(body)[max(0, start - at) : end - at])
+            else:
+                found.append(body)
     return b"".join(found)
 
 

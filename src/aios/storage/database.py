@@ -16,8 +16,9 @@ import queue
 import sqlite3
 import threading
 from asyncio import Future
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -218,8 +219,7 @@ class Database:
 
     def _commit(self, changes: list[_Change]) -> None:
         db = self._db
-        db.execute("BEGIN IMMEDIATE")
-        try:
+        with _transaction(db):
             for change in changes:
                 change.error = None
                 db.execute("SAVEPOINT change")
@@ -235,24 +235,13 @@ class Database:
                     change.error = error
                     db.execute("ROLLBACK TO change")
                 db.execute("RELEASE change")
-            db.execute("COMMIT")
-        finally:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
 
     def _probe(self) -> None:
         # Two transactions: pages that one both fills and frees are never written.
-        self._transact("CREATE TABLE IF NOT EXISTS probe AS SELECT zeroblob(?) AS filler", (PROBE_BYTES,))
-        self._transact("DROP TABLE probe")
-
-    def _transact(self, statement: str, values: tuple[int, ...] = ()) -> None:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            self._db.execute(statement, values)
-            self._db.execute("COMMIT")
-        finally:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
+        with _transaction(self._db):
+            self._db.execute("CREATE TABLE IF NOT EXISTS probe AS SELECT zeroblob(?) AS filler", (PROBE_BYTES,))
+        with _transaction(self._db):
+            self._db.execute("DROP TABLE probe")
 
     def _tell(self, changes: list[_Change], trouble: str) -> None:
         for change in changes:
@@ -265,6 +254,17 @@ class Database:
         if trouble != self.trouble:
             self.trouble = trouble
             self._on_trouble(trouble)
+
+
+@contextmanager
+def _transaction(db: sqlite3.Connection) -> Generator[None]:
+    db.rollback()  # of one that could not be ended when the disk failed
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    finally:
+        db.rollback()
 
 
 class Retry(Exception):

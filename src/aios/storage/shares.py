@@ -63,7 +63,7 @@ class Shares:
     async def resolve(self, token: str, *, password: str = "", inner: str = "/") -> Shared:
         """What the token opens; in a shared folder, `inner` of it. Nothing outside of it, whatever links say.
 
-        Raises NotFound (unknown, expired, revoked, in the bin: no telling which), Forbidden (wrong password)."""
+        Raises NotFound (unknown, over, revoked, in the bin: no telling which), Forbidden (wrong password)."""
         parts, now = parse(inner), self._store.clock()
         find = (
             "SELECT s.root, r.name, s.node, s.salt, s.password FROM shares s JOIN roots r ON r.id = s.root"
