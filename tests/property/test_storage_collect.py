@@ -104,7 +104,7 @@ async def reachable(storage: StorageManager) -> dict[tuple[str, ...], bytes]:
     return found
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(operations=operations, statements=st.integers(0, 120))
 def test_what_is_reachable_stays_and_the_rest_goes_wherever_collecting_is_interrupted(operations, statements):
     async def run(folder: Path) -> None:
@@ -135,7 +135,7 @@ def test_what_is_reachable_stays_and_the_rest_goes_wherever_collecting_is_interr
         asyncio.run(run(Path(name)))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(seed=st.integers(0, 2**32))
 def test_collecting_while_others_write_takes_nothing_from_them(seed):
     async def writer(storage: StorageManager, owner: str, draw: random.Random) -> dict[str, bytes]:
@@ -204,7 +204,7 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_after_a_kill_all_that_was_promised_is_there(tmp_path, seed):
     with subprocess.Popen(
         [sys.executable, "-c", WORK, str(tmp_path)], stdout=subprocess.PIPE, text=True

@@ -61,4 +61,6 @@ class Bin:
                 collect.let_go(change.db, node[0])
 
         await self._store.change(owner, type(None), doom, frees=True)
-        return await collect.erase(self._store.database)
+        erased = await collect.erase(self._store.database)
+        self._store.changed.set()
+        return erased

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable
 
 import msgspec
 
@@ -124,7 +125,7 @@ class Change(Tree):
 
     def stale(self, node: int) -> None:
         """Have `node` indexed again."""
-        self.db.execute("INSERT OR IGNORE INTO stale (node) VALUES (?)", (node,))
+        mark_stale(self.db, [(node,)])
 
     # -- names -------------------------------------------------------------------------------------
 
@@ -199,18 +200,13 @@ class Change(Tree):
         if place.kind != "dir":
             return
         rows = self.db.execute("SELECT node FROM mounts WHERE root = ?", (place.root,)).fetchall()
-        for (node,) in rows:
-            while node and node != place.node:
-                above = self.db.execute(
-                    "SELECT parent FROM entries WHERE node = ? AND died = ?", (node, LIVE)
-                ).fetchone()
-                node = above[0] if above else 0
-            if node:
-                raise Conflict(f"A shared folder is mounted in {place.shown}.", "Unmount it first.")
+        if any(self.within(node, place.node) for (node,) in rows):
+            raise Conflict(f"A shared folder is mounted in {place.shown}.", "Unmount it first.")
 
-    def check_outside(self, place: Place, folder: Parts) -> None:
-        """Raise InvalidPath if `folder` is `place` or in it."""
-        if folder[: len(place.path)] == place.path:
+    def check_outside(self, place: Place, spot: Place) -> None:
+        """Raise InvalidPath if `spot` is in `place`."""
+        # By nodes, for a root may be mounted at two places.
+        if self.within(spot.parent, place.node):
             raise InvalidPath(f"{place.shown} can't go into itself.", "Choose another folder.", param="to")
 
     def count(self, entries: int = 1) -> None:
@@ -219,6 +215,13 @@ class Change(Tree):
         if self._touched > self.limits.entries:
             what = f"This is more than {self.limits.entries} files and folders at once."
             raise LimitExceeded(what, "Do it folder by folder.")
+
+
+def mark_stale(db: sqlite3.Connection, nodes: Iterable[tuple[int]]) -> None:
+    """Have these nodes indexed again; a folder: all that is in it."""
+    db.executemany(
+        "INSERT INTO stale (node, mark) VALUES (?, 0) ON CONFLICT (node) DO UPDATE SET mark = mark + 1", nodes
+    )
 
 
 def _moved_on(path: str, expected: int, head: int) -> VersionConflict:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TypeVar
 
+from aios.storage.change import mark_stale
 from aios.storage.database import Database
 from aios.storage.records import Collected
 from aios.storage.tree import LIVE
@@ -105,7 +106,7 @@ def _erase_some(db: sqlite3.Connection) -> tuple[int, int] | None:
         rows = db.execute("SELECT node, seq FROM versions WHERE node = ?", (node,)).fetchall()
         versions += drop_versions(db, rows)
         db.execute("DELETE FROM entries WHERE node = ?", (node,))
-        db.execute("INSERT OR IGNORE INTO stale (node) VALUES (?)", (node,))
+        mark_stale(db, [(node,)])
         db.execute("DELETE FROM nodes WHERE id = ?", (node,))
         files += 1
     return files, versions

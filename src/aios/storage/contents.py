@@ -90,16 +90,33 @@ def cut(data: bytes | memoryview, gear: Gear) -> Recipe:
 
 
 def absent(db: sqlite3.Connection, digests: Iterable[bytes]) -> list[bytes]:
-    """Those of `digests` that the store has not, or not whole."""
+    """Those of `digests` that the store has not, as far as it knows."""
     find = "SELECT 1 FROM chunks WHERE digest = ? AND bad = 0"
     return [digest for digest in digests if db.execute(find, (digest,)).fetchone() is None]
 
 
+def lacking(db: sqlite3.Connection, digests: Iterable[bytes]) -> list[bytes]:
+    """Those of `digests` that the store has not, or not whole: it is only counted on what is looked at."""
+    find = "SELECT size, data FROM chunks WHERE digest = ? AND bad = 0"
+    unpacker = zstandard.ZstdDecompressor()
+    found: list[bytes] = []
+    for digest in digests:
+        row = db.execute(find, (digest,)).fetchone()
+        try:
+            if row is not None:
+                unpack(unpacker, digest, *row)
+                continue
+        except CorruptChunk:
+            pass  # what is written now takes its place
+        found.append(digest)
+    return found
+
+
 def put_chunks(db: sqlite3.Connection, recipe: Recipe, packed: dict[bytes, bytes]) -> None:
-    """Keep `packed` pieces of `recipe`. One that was found corrupt is mended thereby."""
+    """Keep `packed` pieces of `recipe`. One that is corrupt in the store is mended thereby."""
     db.executemany(
         "INSERT INTO chunks (digest, size, data) VALUES (?, ?, ?) ON CONFLICT (digest) DO UPDATE"
-        " SET data = excluded.data, size = excluded.size, bad = 0 WHERE bad",
+        " SET data = excluded.data, size = excluded.size, bad = 0",
         ((digest, len(recipe.bodies[digest]), data) for digest, data in packed.items()),
     )
 

@@ -61,7 +61,8 @@ class _Change:
 class Database:
     """The SQLite file `path`, with the schema of `schema` (a .sql file of this package: `migration_1`, …).
 
-    `on_trouble(why)` is called on the loop when changes can't be written, and with "" when they can again."""
+    `on_trouble(why)` is called on the loop when changes can't be written, and with "" when they can again.
+    `derived`: what is in it can be made again, so a damaged file gives way to a new one."""
 
     def __init__(
         self,
@@ -70,14 +71,13 @@ class Database:
         *,
         on_trouble: Callable[[str], None],
         synchronous: str = "FULL",
-        page_size: int = 4096,
-        readers: int = 2,
+        derived: bool = False,
+        readers: int = 4,
         connect: Connect = connect,
     ) -> None:
         self.trouble = ""
         self._path, self._schema, self._on_trouble, self._connect = path, schema, on_trouble, connect
         self._settings = (
-            f"PRAGMA page_size = {page_size}",
             "PRAGMA auto_vacuum = INCREMENTAL",
             "PRAGMA journal_mode = WAL",
             f"PRAGMA synchronous = {synchronous}",
@@ -91,7 +91,7 @@ class Database:
         self._thread = threading.Thread(target=self._run, name=f"{path.stem}-writer", daemon=True)
         self._pool = ThreadPoolExecutor(readers, thread_name_prefix=f"{path.stem}-read")
         self._readers: queue.SimpleQueue[sqlite3.Connection] = queue.SimpleQueue()
-        self._count = readers
+        self._count, self._derived = readers, derived
 
     # -- life --------------------------------------------------------------------------------------
 
@@ -116,6 +116,16 @@ class Database:
         self._pool.shutdown()
 
     def _open(self) -> bool:
+        try:
+            return self._open_file()
+        except sqlite3.DatabaseError as error:
+            if not self._derived or isinstance(error, sqlite3.OperationalError):
+                raise
+            for path in self._path.parent.glob(f"{self._path.name}*"):
+                path.unlink()
+            return self._open_file()
+
+    def _open_file(self) -> bool:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._path.touch(mode=0o600, exist_ok=True)
         db = self._connect(self._path)

@@ -254,7 +254,7 @@ def _clear(change: Change, place: Place, target: Parts, *, replace: bool) -> Non
     there = change.look(target, follow=False)
     if there is None or not replace:
         return
-    if place.path[: len(there.path)] == there.path:
+    if change.within(place.node, there.node):
         raise Conflict(f"{place.shown} is in {there.shown}, or the same.", "Choose another place.", param="to")
     moves.delete(change, there)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
+import logging
 import os
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
 
@@ -19,28 +22,33 @@ from aios.storage.blobs import Blobs
 from aios.storage.change import Change
 from aios.storage.database import Connect, Database, connect
 from aios.storage.files import Files
+from aios.storage.groups import Grouping
+from aios.storage.indexer import Embedder, Indexer
 from aios.storage.mounts import Mounts
 from aios.storage.records import Collected, StorageLimits, Usage
+from aios.storage.search import Search
 from aios.storage.shares import Shares
 from aios.storage.staging import Staging
 from aios.storage.store import Store
 from aios.storage.tree import Tree
 from aios.storage.versions import Versions
 
-PAGE_BYTES = 8_192
+log = logging.getLogger(__name__)
 
 
 class StorageManager:
-    """The store in `folder`: `files`, `bin`, `versions`, `mounts`, `shares`, `blobs`.
+    """The store in `folder`: `files`, `bin`, `versions`, `mounts`, `shares`, `blobs`, `search`, `grouping`.
 
-    Their methods take the owner of a root first. Who may do what is decided before. `on_trouble(why)` is called
-    when changes can't be written (reads go on), and with "" when they can again; `clock` gives Unix time."""
+    Their methods take the owner of a root first; who may do what is decided before. With an `embedder`,
+    searches go by meaning too. `on_trouble(why)` is called when changes can't be written (reads go on), and
+    with "" when they can again. `clock` gives Unix time. Open it with `async with`, and run `run`."""
 
     def __init__(
         self,
         folder: Path,
         limits: StorageLimits | None = None,
         *,
+        embedder: Embedder | None = None,
         on_trouble: Callable[[str], None] | None = None,
         clock: Callable[[], float] = time.time,
         connect: Connect = connect,
@@ -48,11 +56,17 @@ class StorageManager:
         self._folder = folder
         self._lock = -1
         self._limits = limits or StorageLimits()
+        self._embedder = embedder
+        self._life = AsyncExitStack()
         self._database = Database(
-            folder / "storage.db", "storage.sql", on_trouble=on_trouble or _ignore, page_size=PAGE_BYTES,
-            connect=connect,
-        )  # fmt: skip
+            folder / "storage.db", "storage.sql", on_trouble=on_trouble or _ignore, connect=connect
+        )
+        # It can be made again, so it need not be on disk at once.
+        self._index = Database(
+            folder / "index.db", "index.sql", on_trouble=_ignore, synchronous="NORMAL", derived=True
+        )
         self._store = Store(self._database, self._limits, clock)
+        self._indexer = Indexer(self._store, self._index, embedder)
         staging = Staging(self._store)
         self.files = Files(self._store, staging)
         self.bin = Bin(self._store)
@@ -60,6 +74,8 @@ class StorageManager:
         self.mounts = Mounts(self._store)
         self.shares = Shares(self._store)
         self.blobs = Blobs(self._store, staging)
+        self.search = Search(self._store, self._index, self._indexer, embedder)
+        self.grouping = Grouping(self._store, self._index)
 
     # -- life --------------------------------------------------------------------------------------
 
@@ -70,21 +86,38 @@ class StorageManager:
 
     async def __aenter__(self) -> StorageManager:
         """Raises Conflict (another kernel has the folder), StorageUnavailable."""
-        self._take_lock()
-        try:
+        async with AsyncExitStack() as life:
+            self._take_lock()
+            life.callback(self._release_lock)
             await self._database.open()
-        except BaseException:
-            self._release_lock()
-            raise
+            life.push_async_callback(self._database.close)
+            fresh = await self._index.open()
+            life.push_async_callback(self._index.close)
+            if fresh:
+                await self._indexer.mark_all()
+            elif self._embedder is not None:
+                await self._indexer.mark_all(without_vectors=True)
+            self._life = life.pop_all()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            await self._database.close()
-        finally:
-            self._release_lock()
+        await self._life.aclose()
+
+    async def run(self) -> None:
+        """Index what changes and collect what nothing reaches, for ever."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._indexer.run())
+            tasks.create_task(self._collect_often())
+
+    async def _collect_often(self) -> None:
+        while True:
+            await asyncio.sleep(self._limits.collect_every_s)
+            try:
+                await self.collect()
+            except StorageUnavailable as error:
+                log.warning("nothing is collected: %s", error)
 
     def _take_lock(self) -> None:
         try:

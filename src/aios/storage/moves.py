@@ -35,7 +35,7 @@ def move(change: Change, place: Place, to: Parts, *, parents: bool) -> Stat:
     change.check_writable(place)
     change.check_free(place)
     spot = change.spot(to, parents=parents)
-    change.check_outside(place, spot.path)
+    change.check_outside(place, spot)
     change.check_writable(spot)
     if spot.root != place.root:
         made = copy(change, change, place, to, op="move", parents=parents)

@@ -31,6 +31,8 @@ class StorageLimits(Record, frozen=True):
     """How long the result of a change is kept for its idempotency key, seconds."""
     read_bytes: int = 256 << 20
     """Most bytes that one read returns."""
+    collect_every_s: float = 3_600.0
+    """How often `run` collects what nothing reaches any more, seconds."""
 
 
 class Stat(Record, frozen=True):
@@ -170,6 +172,7 @@ class Usage(Record, frozen=True):
     used: int
     quota: int
     files: int
+    """With those in the bin and in snapshots."""
 
 
 class Collected(Record, frozen=True):

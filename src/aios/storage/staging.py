@@ -35,7 +35,7 @@ class Staging:
         if len(data) <= BATCH_BYTES:
             return await database.read(lambda db: self._small(db, data))
         recipe = await asyncio.to_thread(contents.cut, data, self._gear)
-        missing = await database.read(lambda db: contents.absent(db, recipe.bodies))
+        missing = await database.read(lambda db: contents.lacking(db, recipe.bodies))
         for batch in recipe.batches(missing):
             packed = await asyncio.to_thread(recipe.pack, batch)
             await database.change(lambda db, packed=packed: contents.put_chunks(db, recipe, packed))
@@ -43,7 +43,7 @@ class Staging:
 
     def _small(self, db: sqlite3.Connection, data: bytes) -> Recipe:
         recipe = contents.cut(data, self._gear)
-        recipe.packed = recipe.pack(contents.absent(db, recipe.bodies))
+        recipe.packed = recipe.pack(contents.lacking(db, recipe.bodies))
         return recipe
 
     async def keep(self, recipe: Recipe, change: Callable[[], Awaitable[T]]) -> T:

@@ -131,4 +131,4 @@ CREATE TABLE results (
     PRIMARY KEY (root, key)
 ) WITHOUT ROWID;
 CREATE INDEX results_by_age ON results (at);
-CREATE TABLE stale (node INTEGER PRIMARY KEY);
+CREATE TABLE stale (node INTEGER PRIMARY KEY, mark INTEGER NOT NULL);

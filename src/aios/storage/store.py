@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import sqlite3
 from collections.abc import Callable
@@ -26,12 +27,14 @@ class Store:
 
     def __init__(self, database: Database, limits: StorageLimits, clock: Callable[[], float]) -> None:
         self.database, self.limits, self.clock = database, limits, clock
+        self.changed = asyncio.Event()
+        """Set by each change; whoever follows the store clears it."""
         self._roots: dict[str, int] = {}
 
     async def root(self, owner: str) -> int:
         """Number of `owner`'s root, which is made when it is first asked for. Raises InvalidPath."""
         if owner not in self._roots:
-            check(owner.replace("/", "_") if owner else owner)
+            check(owner.replace("/", "_"))
             now = self.clock()
             self._roots[owner] = await self.database.change(lambda db: _make_root(db, owner, now))
         return self._roots[owner]
@@ -86,7 +89,9 @@ class Store:
             )
             return result
 
-        return await self.database.change(run, frees=frees)
+        result = await self.database.change(run, frees=frees)
+        self.changed.set()
+        return result
 
     async def mark(self, digest: str) -> None:
         """Remember that a chunk is corrupt, so that the next write of its content mends it."""

@@ -196,6 +196,16 @@ class Tree:
             names.append(row[1])
         return tuple(reversed(names))
 
+    def within(self, node: int, folder: int) -> bool:
+        """Whether `node` is `folder`, or in it."""
+        find = "SELECT parent FROM entries WHERE node = ? AND died = ?"
+        while node != folder:
+            row = self.db.execute(find, (node, LIVE)).fetchone()
+            if row is None:
+                return False
+            node = row[0]
+        return True
+
     # -- what is known of it -----------------------------------------------------------------------
 
     def head(self, place: Place) -> int:

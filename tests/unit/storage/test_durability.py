@@ -122,6 +122,10 @@ async def test_a_corrupt_chunk_is_named_and_never_returned_and_writing_it_again_
         await storage.files.write("bob", "/b", data)
         assert (await storage.files.read("ann", "/a")).data == data
         assert await storage.scrub() == ()
+    stores.tamper(tmp_path, change, "id = 2")
+    async with StorageManager(tmp_path) as storage:
+        await storage.files.write("bob", "/c", data)  # it does not count on a chunk that nobody looked at
+        assert (await storage.files.read("bob", "/c")).data == data
 
 
 async def test_blobs_and_diffs_are_checked_like_files(tmp_path):

@@ -149,6 +149,18 @@ async def test_what_moves_between_roots_is_charged_where_it_goes(storage):
     assert (await storage.files.stat("ann", "/big")).size == 1_000
 
 
+async def test_a_root_mounted_twice_is_one_place(storage):
+    await storage.files.write("team", "/dir/a", b"1")
+    for path in ("/one", "/two"):
+        await storage.mounts.mount("ann", path, "team", writable=True)
+    with pytest.raises(InvalidPath, match="into itself"):
+        await storage.files.move("ann", "/one/dir", "/two/dir/in")
+    for move in (("/one/dir", "/two/dir"), ("/one/dir/a", "/two/dir")):
+        with pytest.raises(Conflict, match="or the same"):
+            await storage.files.move("ann", *move, replace=True)
+    assert (await storage.files.read("ann", "/two/dir/a")).data == b"1"
+
+
 async def test_links_in_a_shared_root_stay_in_it(storage):
     await storage.files.write("ann", "/secret", b"ann's")
     await storage.files.write("team", "/a", b"1")
