@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from tests.embedders import WordSums
 
-from aios.errors import BadRequest, Conflict, Forbidden, LimitExceeded, NotFound, StoreUnavailable
+from aios.errors import BadRequest, Conflict, Forbidden, LimitExceeded, NotFound, StorageUnavailable
 from aios.memory.manager import MemoryManager
 from aios.memory.records import Alloc, Filter, Identity, MemoryLimits, NewNote, Search, Share, Update, Write
 from aios.syscalls import Message
@@ -317,7 +317,7 @@ async def test_a_full_disk_refuses_writes_and_heals(memory):
     kept = await memory.alloc(ANN, Alloc(data=b"kept"))
     pages = await memory._database.read(lambda db: db.execute("PRAGMA page_count").fetchone()[0])
     await memory._database.write(lambda db: db.execute(f"PRAGMA max_page_count = {pages + 2}").fetchone())
-    with pytest.raises(StoreUnavailable, match="full"):
+    with pytest.raises(StorageUnavailable, match="full"):
         await memory.alloc(ANN, Alloc(kind="data", data=bytes(100_000)))
     assert (await memory.read(ANN, kept.id)).data == b"kept"
     assert (await memory.usage(ANN)).entries == 1
@@ -329,5 +329,5 @@ async def test_a_closed_memory_says_so(tmp_path):
     async with MemoryManager(tmp_path) as memory:
         pass
     for work in (memory.list(ANN), memory.alloc(ANN, Alloc())):
-        with pytest.raises(StoreUnavailable, match="closed"):
+        with pytest.raises(StorageUnavailable, match="closed"):
             await work

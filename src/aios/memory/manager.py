@@ -74,7 +74,7 @@ class MemoryManager:
         self.conversations = Conversations(self._store)
 
     async def __aenter__(self) -> MemoryManager:
-        """Raises Conflict (another process has the folder), StoreUnavailable."""
+        """Raises Conflict (another process has the folder), StorageUnavailable."""
         await self._database.open()
         try:
             await self.conversations.open()
@@ -127,7 +127,7 @@ class MemoryManager:
         return await self.stat(who, call.id)
 
     async def read(self, who: Identity, id: str) -> Content:
-        """An entry and its bytes, exactly as they were written. Raises NotFound, StoreCorrupt."""
+        """An entry and its bytes, exactly as they were written. Raises NotFound, StorageCorrupt."""
         row, data = await self._store.read(who, id)
         if row.kind == "conversation":
             data = (await self.conversations.text(who, id)).encode()
