@@ -52,7 +52,7 @@ class StateSettings(Section, frozen=True):
 
 
 class SchedulerSettings(Section, frozen=True):
-    policy: str = "rr"
+    policy: str = "composed"
     """Scheduling policy: a name registered under `aios.policies` (`aios scheduler show` lists them)."""
     quantum_tokens: int = 64
     """Generated tokens after which a running call may be preempted for a waiting one."""

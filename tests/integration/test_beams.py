@@ -67,11 +67,11 @@ async def test_a_search_that_is_interrupted_again_and_again_finds_the_same(
     if not ram_mb and not deterministic:
         pytest.skip("what is computed again in other batches may differ in its last bits")
     async with Kernel(tiny(tmp_path / "a", tiny_model, **options)) as kernel:
-        alone = await said(kernel, "ann", beams(3, n=3))
+        alone = await said(kernel, "ann", beams(3, n=3, most=90))
     async with Kernel(tiny(tmp_path / "b", tiny_model, quantum=6, **options)) as kernel:
         with kernel.bus.subscribe() as events:
-            rivals = [said(kernel, f"r{i}", beams(2, most=30, text=f"{TEXT} {i}")) for i in range(3)]
-            found, *_ = await asyncio.gather(said(kernel, "ann", beams(3, n=3)), *rivals)
+            rivals = [said(kernel, f"r{i}", beams(2, most=90, text=f"{TEXT} {i}")) for i in range(3)]
+            found, *_ = await asyncio.gather(said(kernel, "ann", beams(3, n=3, most=90)), *rivals)
             ann = kernel.processes.attach("ann")
             times = [e for e in events.unread() if isinstance(e, Interrupted) and e.pid == ann]
         assert len(times) >= 3

@@ -16,8 +16,8 @@ from aios.config import parse
 from aios.kernel.kernel import Kernel
 from aios.syscalls import Completion, Generate, Message, Sampling
 
-TOKENS = 40
-QUANTUM = 7
+TOKENS = 24
+QUANTUM = 6
 TOGETHER = 6
 KINDS = ("logits, sampled", "logits, beam search", "text, greedy")
 

@@ -25,7 +25,7 @@ from aios.syscalls import Completion, Generate, Message, Sampling, SchedulingCla
 from aios.telemetry.plots import plotting
 
 MODEL = "smollm2-135m-instruct"
-POLICIES = ("fifo", "rr", "fair", "composed")
+POLICIES = ("fifo", "composed")
 SLOTS, QUANTUM = 4, 64
 WEIGHTS: Mapping[str, float] = {"one": 1.0, "uno": 1.0, "two": 2.0, "four": 4.0}
 STEP_S = 0.2
@@ -97,11 +97,11 @@ class Street:
         async def heavy() -> None:
             pid = kernel.processes.attach("heavy", group="heavy")
             while not over.is_set():
-                await ask(kernel, pid, words(draw, 200), 96)
+                await ask(kernel, pid, words(draw, 150), 64)
 
         async def light(number: int) -> None:
             pid = kernel.processes.attach(f"light-{number}", group=f"light-{number}")
-            for _ in range(1 if self._quick else 3):
+            for _ in range(1 if self._quick else 2):
                 await asyncio.sleep(draw.expovariate(0.5))
                 waits.append((await ask(kernel, pid, words(draw, 20), 16)).timings.queue_s)
 
@@ -127,7 +127,7 @@ class Street:
 
         with kernel.bus.subscribe(100_000) as events:
             calls = [asyncio.create_task(greedy(group, n)) for group in WEIGHTS for n in range(6)]
-            await asyncio.sleep(5.0 if self._quick else 25.0)
+            await asyncio.sleep(5.0 if self._quick else 20.0)
             for event in events.unread():
                 if isinstance(event, SyscallFinished) and event.pid in group_of:
                     done = event.prompt_tokens - event.cached_tokens + event.completion_tokens
@@ -151,7 +151,7 @@ class Street:
         calls = [asyncio.create_task(batch(number)) for number in range(12)]
         await asyncio.sleep(2.0)
         pid, waits = kernel.processes.attach("person"), list[float]()
-        for _ in range(4 if self._quick else 15):
+        for _ in range(4 if self._quick else 12):
             waits.append((await ask(kernel, pid, words(draw, 15), 12, "interactive")).timings.queue_s)
             await asyncio.sleep(draw.uniform(0.2, 1.0))
         await cancelled(calls)
@@ -198,7 +198,7 @@ def summary(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         entry: dict[str, Any] = {"policy": policy}
         for name in names:
             values = [row[name] for row in mine]
-            entry |= {name: round(statistics.median(values), 4), f"{name}_range": [min(values), max(values)]}
+            entry |= {name: statistics.median(values), f"{name}_range": [min(values), max(values)]}
         gains = [
             base["light_wait_p99_s"] / row["light_wait_p99_s"]
             for row in mine for base in rows

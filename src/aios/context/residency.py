@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -34,6 +35,8 @@ from aios.syscalls import ContextStats
 
 MIN_REUSE = 8
 """Below so many tokens computing is as quick as copying."""
+MOST_ALIKE = 64
+"""Of contexts that share the longest prefix so many are looked at."""
 MIN_SHARED = 32
 """A shared prefix gets an entry of its own when it is so much longer than one that has."""
 
@@ -57,6 +60,8 @@ class Residency:
         self.worth = Worth(spec, self._gaps, eviction)
         self.parking = Parking(spec.ram_bytes, self.worth, swap, self._left_ram)
         self._tries: dict[str, RadixTrie[list[int], Entry]] = {}
+        self._of: dict[int, set[Entry]] = {}
+        """Entries by process; 0: those that groups share."""
         self._newest: dict[int, Entry] = {}
         self._stats: dict[int, ContextStats] = {}
         self._ids = itertools.count(1)
@@ -92,15 +97,15 @@ class Residency:
                 entry.spent = None
             if entry.tokens and self._newest.get(entry.pid):
                 self._trie(entry.group).insert(entry.tokens, entry)
-            else:
-                self._slots[self._slot_of(entry)] = None  # nothing computed, or its process is gone
+            else:  # nothing computed, or its process is gone
+                self._slots[self._slot_of(entry)] = None
+                self._unlist(entry)
 
     def drop(self, pid: int) -> None:
         self._newest.pop(pid, None)
         self._stats.pop(pid, None)
         self._gaps.forget(pid)
-        mine = [e for e in self._all() if e.pid == pid and not e.running]
-        for entry in mine:
+        for entry in [e for e in self._of.get(pid, ()) if not e.running]:
             self._forget(entry)
             self._tell(entry, "dropped")
 
@@ -114,7 +119,7 @@ class Residency:
         return entry.place, len(entry.tokens)
 
     def stats(self, pid: int) -> ContextStats:
-        mine = [e for e in self._all() if e.pid == pid]
+        mine = self._of.get(pid, ())
         size = sum(self.worth.size(len(e.tokens)) for e in mine)
         counted = self._stats.get(pid, ContextStats())
         return msgspec.structs.replace(counted, contexts=len(mine), bytes=size, mean_gap_s=self._gaps.mean(pid))
@@ -128,6 +133,7 @@ class Residency:
             next(self._ids), label.pid, label.group, label.tokens, label.prompt, file=path, since=self._now()
         )
         self._use(entry)
+        self._list(entry)
         self.parking.adopt(entry)
         self._trie(entry.group).insert(entry.tokens, entry)
         if entry.pid:
@@ -189,8 +195,11 @@ class Residency:
         length, entries = self._trie(sequence.group).longest(context[:-1])
         if length == 0:
             return None, 0
-        # Among equals its own first (its decoded part too is exactly what it would compute), then the smallest.
-        entry = min(entries, key=lambda e: (e.sequence != sequence.id, len(e.tokens), -e.used))
+        # Its own first (its decoded part too is exactly what it would compute), then the smallest of some:
+        # thousands may begin alike.
+        own_ones = [e for e in self._of.get(sequence.pid, ()) if e.sequence == sequence.id]
+        entries = [e for e in own_ones if e.tokens[:length] == context[:length]] or islice(entries, MOST_ALIKE)
+        entry = min(entries, key=lambda e: (len(e.tokens), -e.used))
         own = entry.sequence == sequence.id
         if not self._spec.truncatable and length < len(entry.tokens):
             return None, 0
@@ -261,7 +270,7 @@ class Residency:
         return ops, file
 
     def _worth_sharing(self, group: str, tokens: list[int]) -> bool:
-        shared = [e for e in self.parking.entries if e.pid == 0 and e.group == group]
+        shared = [e for e in self._of.get(0, ()) if e.group == group]
         have = max((len(e.tokens) for e in shared if e.tokens == tokens[: len(e.tokens)]), default=0)
         return len(tokens) - have >= MIN_SHARED
 
@@ -272,6 +281,7 @@ class Residency:
             return ops
         entry = Entry(next(self._ids), 0, group, tokens, len(tokens))
         self._use(entry)
+        self._list(entry)
         self.parking.park(entry, extent)
         self._trie(entry.group).insert(tokens, entry)
         self._tell(entry, "shared")
@@ -283,6 +293,7 @@ class Residency:
             sequence=sequence.id, slot=slot, running=True, spent=file,
         )  # fmt: skip
         self._use(entry)
+        self._list(entry)
         self._slots[slot] = entry
         if context:
             self._newest[sequence.pid] = entry
@@ -297,6 +308,7 @@ class Residency:
     def _forget(self, entry: Entry) -> None:
         """Take an entry out of everything; its bytes and its slot are free."""
         self._trie(entry.group).remove(entry.tokens, entry)
+        self._unlist(entry)
         self.parking.release(entry)
         if entry.slot is not None:
             self._slots[entry.slot] = None
@@ -304,8 +316,14 @@ class Residency:
 
     # -- small -------------------------------------------------------------------------------------
 
-    def _all(self) -> Iterable[Entry]:
-        return [*(e for e in self._slots if e), *self.parking.entries]
+    def _list(self, entry: Entry) -> None:
+        self._of.setdefault(entry.pid, set()).add(entry)
+
+    def _unlist(self, entry: Entry) -> None:
+        mine = self._of.get(entry.pid, set())
+        mine.discard(entry)
+        if not mine:
+            self._of.pop(entry.pid, None)
 
     def _trie(self, group: str) -> RadixTrie[list[int], Entry]:
         return self._tries.setdefault(group, RadixTrie[list[int], Entry]([]))

@@ -34,6 +34,7 @@ from aios.kernel.pool import Member, Pool
 from aios.kernel.process import ProcessTable
 from aios.kernel.status import KernelState, KernelStatus, ModelInfo
 from aios.models import catalogue
+from aios.scheduler.learned import LearnedFile
 from aios.scheduler.policy import SchedulingPolicy
 from aios.scheduler.scheduler import Scheduler
 from aios.syscalls import Completion, ContextInfo, Delta, Generate, Result, Syscall
@@ -214,15 +215,17 @@ class Kernel:
     async def _start_core(
         self, core: Core, settings: CoreSettings, stack: AsyncExitStack, tasks: asyncio.TaskGroup
     ) -> None:
-        order = self.settings.scheduler
+        order, state, name = self.settings.scheduler, self.settings.state_dir(), quote(core.name, safe="")
         contexts = ContextManager(
-            core, self.bus, self.settings.context, alive=self.processes.alive,
-            folder=self.settings.state_dir() / "swap" / quote(core.name, safe=""),
-        )  # fmt: skip
+            core, self.bus, self.settings.context, alive=self.processes.alive, folder=state / "swap" / name
+        )
+        policy, learned = self._policy(order.policy), LearnedFile(state / "learned" / f"{name}.json")
+        await asyncio.to_thread(learned.teach, policy)
         scheduler = Scheduler(
-            core, self._policy(order.policy), self.bus, contexts,
+            core, policy, self.bus, contexts,
             quantum=order.quantum_tokens, max_queue=order.max_queue, patience_s=order.patience_s,
         )  # fmt: skip
+        stack.callback(lambda: learned.keep(scheduler.policy))
         member = Member(core, settings.kind, scheduler, settings.price_prompt, settings.price_completion)
         await stack.enter_async_context(self._pool.serving(member, tasks))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from aios.scheduler.counters import Counters
@@ -100,6 +100,14 @@ class Composed:
         over = self._programs.pop(program, None)
         if over and over.attained:
             self._sizes.setdefault(over.kind, Sizes()).add(over.attained)
+
+    def learned(self) -> dict[str, list[float]]:
+        return {kind: sizes.recent for kind, sizes in self._sizes.items() if sizes.recent}
+
+    def learn(self, sizes: Mapping[str, list[float]]) -> None:
+        for kind, known in sizes.items():
+            for size in known:
+                self._sizes.setdefault(kind, Sizes()).add(size)
 
     def __len__(self) -> int:
         return len(self._waiting)

@@ -26,6 +26,11 @@ class Sizes:
         self._sorted = [(float(base << k), 1.0 / (doublings + 1)) for k in range(doublings + 1)]
         """Sizes and their weights."""
 
+    @property
+    def recent(self) -> list[float]:
+        """The sizes that are remembered, the oldest first."""
+        return list(self._recent)
+
     def add(self, size: float) -> None:
         """A program of this kind ended with so many tokens of work."""
         if len(self._recent) == self._keep:

@@ -7,7 +7,7 @@ interrupt. Times are seconds of the mechanism's monotonic clock, work is counted
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -78,6 +78,19 @@ class Levelled(Protocol):
 
     def level_of(self, item: Item) -> int:
         """On which level `item` stands; 0 is served first."""
+        ...
+
+
+@runtime_checkable
+class Learner(Protocol):
+    """A policy that learns how long programs are, by what they are called."""
+
+    def learned(self) -> dict[str, list[float]]:
+        """Sizes, in tokens of work, of programs that ended, by kind; the oldest first."""
+        ...
+
+    def learn(self, sizes: Mapping[str, list[float]]) -> None:
+        """What another one `learned`."""
         ...
 
 

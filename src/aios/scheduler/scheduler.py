@@ -33,7 +33,7 @@ from aios.scheduler.door import Door
 from aios.scheduler.members import Members
 from aios.scheduler.patience import Patience
 from aios.scheduler.places import Places
-from aios.scheduler.policy import CLASSES, Item, Levelled, SchedulingPolicy, class_rank
+from aios.scheduler.policy import CLASSES, Item, Learner, Levelled, SchedulingPolicy, class_rank
 from aios.scheduler.predict import LengthPredictor
 from aios.scheduler.ticket import Run, Standing, Ticket
 from aios.syscalls import Delta
@@ -364,9 +364,10 @@ class Scheduler:
             self.policy.retire(over)
 
     def set_policy(self, policy: SchedulingPolicy) -> None:
-        """Order by another policy from now on. Whoever waits goes on waiting under it; what the old one knew of
-        past service is forgotten."""
+        """Order by another policy. Who waits goes on waiting; how long programs are is handed on."""
         now = time.monotonic()
+        if isinstance(policy, Learner) and isinstance(self.policy, Learner):
+            policy.learn(self.policy.learned())
         waiting = self._ready_items()
         for item in waiting:
             self.policy.withdraw(item)
