@@ -274,8 +274,16 @@ class CorruptChunk(AiosError):
 
     code = "corrupt_chunk"
 
-    def __init__(self, what: str, mend: str = "", *, digest: str = "") -> None:
-        super().__init__(what, mend)
+    def __init__(
+        self,
+        what: str,
+        mend: str = "",
+        *,
+        param: str | None = None,
+        retry_after: float | None = None,
+        digest: str = "",
+    ) -> None:
+        super().__init__(what, mend, param=param, retry_after=retry_after)
         self.digest = digest
 
 
