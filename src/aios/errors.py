@@ -281,8 +281,16 @@ class StorageCorrupt(AiosError):
 
     code = "storage_corrupt"
 
-    def __init__(self, what: str, mend: str = "", *, digest: str = "") -> None:
-        super().__init__(what, mend)
+    def __init__(
+        self,
+        what: str,
+        mend: str = "",
+        *,
+        param: str | None = None,
+        retry_after: float | None = None,
+        digest: str = "",
+    ) -> None:
+        super().__init__(what, mend, param=param, retry_after=retry_after)
         self.digest = digest
 
 

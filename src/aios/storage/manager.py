@@ -22,6 +22,7 @@ from aios.storage.blobs import Blobs
 from aios.storage.change import Change
 from aios.storage.database import Connect, Database, connect
 from aios.storage.files import Files
+from aios.storage.folders import Folders
 from aios.storage.groups import Grouping
 from aios.storage.indexer import Embedder, Indexer
 from aios.storage.mounts import Mounts
@@ -37,7 +38,8 @@ log = logging.getLogger(__name__)
 
 
 class StorageManager:
-    """The store in `folder`: `files`, `bin`, `versions`, `mounts`, `shares`, `blobs`, `search`, `grouping`.
+    """The store in `folder`: `files`, `bin`, `versions`, `mounts`, `shares`, `blobs`, `folders`,
+    `search`, `grouping`.
 
     Their methods take the owner of a root first; who may do what is decided before. With an `embedder`,
     searches go by meaning too. `on_trouble(why)` is called when changes can't be written (reads go on), and
@@ -74,6 +76,7 @@ class StorageManager:
         self.mounts = Mounts(self._store)
         self.shares = Shares(self._store)
         self.blobs = Blobs(self._store, staging)
+        self.folders = Folders(self.files, staging)
         self.search = Search(self._store, self._index, self._indexer, embedder)
         self.grouping = Grouping(self._store, self._index)
 

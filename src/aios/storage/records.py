@@ -127,6 +127,14 @@ class Binned(Record, frozen=True):
     author: str
 
 
+class Followed(Record, frozen=True):
+    """What a root took over from the folder it follows. `skipped`: paths that it could not, with the reason."""
+
+    written: int
+    removed: int
+    skipped: dict[str, str] = msgspec.field(default_factory=dict[str, str])
+
+
 class Blob(Record, frozen=True):
     """A pinned blob: `name` holds the content `digest`."""
 

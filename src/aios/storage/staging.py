@@ -56,10 +56,15 @@ class Staging:
                 recipe.packed |= await asyncio.to_thread(recipe.pack, missing.digests)
 
     async def splice(
-        self, owner: str, path: Parts, op: str, size: int | None, data: bytes, expect: int | None, **how: Any
-    ) -> Stat:
+        self, owner: str, path: Parts, op: str, size: int | None, data: bytes, expect: int | None, *,
+        author: str, key: str, request: Any,
+    ) -> Stat:  # fmt: skip
         """The file's first `size` bytes (None: all of it, and it may not be there yet) and then `data` become
         its content. Only its last chunk is cut again: chunks do not depend on what comes after them."""
+        done = await self._store.recall(owner, Stat, key, request)
+        if done is not None:
+            return done  # before looking at a file that is no longer what it was
+
         while True:
             head, pieces, tail = await self._store.look(owner, lambda tree: _base(tree, path, size))
             kept = sum(piece.size for piece in pieces)
@@ -76,8 +81,11 @@ class Staging:
                 manifest = contents.put_manifest(change.db, recipe)
                 return change.put(path, manifest, recipe.size, op, expect=expect)
 
+            def change(put: Callable[[Change], Stat] = put) -> Awaitable[Stat]:
+                return self._store.change(owner, Stat, put, author=author, key=key, request=request)
+
             try:
-                return await self.keep(recipe, lambda put=put: self._store.change(owner, Stat, put, **how))
+                return await self.keep(recipe, change)
             except _MovedOn:
                 continue  # somebody else's change came first: this one goes on top of it
 

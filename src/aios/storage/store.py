@@ -74,24 +74,39 @@ class Store:
             make = Change(db, root, now, author or owner, self.limits)
             if not key:
                 return work(make)
-            digest = hashlib.sha256(msgspec.msgpack.encode(request)).digest()
-            find = "SELECT digest, result FROM results WHERE root = ? AND key = ? AND at > ?"
-            found = db.execute(find, (root, key, now - self.limits.key_ttl_s)).fetchone()
-            if found is not None:
-                if found[0] != digest:
-                    mend = "Use a new key for a new request."
-                    raise Conflict(f"The key {key!r} was used for another request.", mend, param="key")
-                return msgspec.msgpack.decode(found[1], type=kind)
+            done = self._recall(db, root, kind, key, request)
+            if done is not None:
+                return done[0]
             result = work(make)
             db.execute(
                 "INSERT OR REPLACE INTO results (root, key, digest, at, result) VALUES (?, ?, ?, ?, ?)",
-                (root, key, digest, now, msgspec.msgpack.encode(result)),
+                (root, key, _digest(request), now, msgspec.msgpack.encode(result)),
             )
             return result
 
         result = await self.database.change(run, frees=frees)
         self.changed.set()
         return result
+
+    async def recall(self, owner: str, kind: type[T], key: str, request: Any) -> T | None:
+        """The stored result of the change of that key, if there is one. Raises as `change`."""
+        if not key:
+            return None
+        root = await self.root(owner)
+        done = await self.database.read(lambda db: self._recall(db, root, kind, key, request))
+        return None if done is None else done[0]
+
+    def _recall(
+        self, db: sqlite3.Connection, root: int, kind: type[T], key: str, request: Any
+    ) -> tuple[T] | None:
+        find = "SELECT digest, result FROM results WHERE root = ? AND key = ? AND at > ?"
+        found = db.execute(find, (root, key, self.clock() - self.limits.key_ttl_s)).fetchone()
+        if found is None:
+            return None
+        if found[0] != _digest(request):
+            mend = "Use a new key for a new request."
+            raise Conflict(f"The key {key!r} was used for another request.", mend, param="key")
+        return (msgspec.msgpack.decode(found[1], type=kind),)
 
     async def mark(self, digest: str) -> None:
         """Remember that a chunk is corrupt, so that the next write of its content mends it."""
@@ -100,6 +115,10 @@ class Store:
             await self.database.change(lambda db: db.execute(mark, (bytes.fromhex(digest),)).rowcount)
         except StorageUnavailable:
             return  # it will be found again
+
+
+def _digest(request: Any) -> bytes:
+    return hashlib.sha256(msgspec.msgpack.encode(request)).digest()
 
 
 def moment(db: sqlite3.Connection, root: int, snapshot: str) -> int:

@@ -232,7 +232,7 @@ async def test_of_many_writers_on_one_version_one_wins_and_appends_all_arrive(st
     assert sorted(lines) == [b"%02d" % n for n in range(20)]
 
 
-async def test_a_repeat_with_the_same_key_gives_the_first_result_and_does_nothing(storage):
+async def test_a_repeat_with_the_same_key_gives_the_first_result_and_does_nothing(storage, clock):
     first = await storage.files.append("ann", "/log", b"x", key="k")
     again = await storage.files.append("ann", "/log", b"x", key="k")
     assert again == first
@@ -240,6 +240,11 @@ async def test_a_repeat_with_the_same_key_gives_the_first_result_and_does_nothin
     with pytest.raises(Conflict, match="another request"):
         await storage.files.append("ann", "/log", b"y", key="k")
     assert (await storage.files.append("bob", "/log", b"y", key="k")).size == 1  # keys are an owner's own
+    short = await storage.files.truncate("ann", "/log", 1, key="t")
+    await storage.files.delete("ann", "/log")
+    assert await storage.files.truncate("ann", "/log", 1, key="t") == short
+    clock.now += 90_000
+    assert (await storage.files.append("ann", "/log", b"z", key="k")).size == 1  # too old to be kept
     with pytest.raises(NotFound):
         await storage.files.delete("ann", "/nothing", key="failed")
     await storage.files.write("ann", "/nothing", b"")

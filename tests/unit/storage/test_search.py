@@ -105,15 +105,14 @@ async def test_what_is_not_indexed_yet_is_counted_and_run_indexes_it(storage):
     await storage.files.write("ann", "/a", b"apple")
     found = await storage.search.find("ann", "apple")
     assert (found.hits, found.pending) == ((), 1)
-    running = asyncio.create_task(storage.run())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(storage.run())
         while not (await storage.search.find("ann", "apple")).hits:
             await asyncio.sleep(0.005)
         await storage.files.write("ann", "/b", b"apple")
         while len((await storage.search.find("ann", "apple")).hits) < 2:
             await asyncio.sleep(0.005)
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+        running.cancel()
 
 
 async def test_nobody_finds_what_is_anothers_unless_it_is_mounted(storage):

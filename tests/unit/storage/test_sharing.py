@@ -203,6 +203,21 @@ async def test_a_blob_is_there_as_long_as_a_name_holds_it(storage):
             await unknown
 
 
+async def test_a_blob_and_a_file_of_one_content_are_charged_once_until_both_are_gone(storage):
+    data = random.Random(1).randbytes(9_000)
+    for first in ("file", "blob"):
+        await storage.files.write("ann", "/a", data)
+        await storage.blobs.put("ann", data, name="b")
+        for gone in (first, "blob" if first == "file" else "file"):
+            assert (await storage.usage("ann")).used == len(data)
+            if gone == "blob":
+                await storage.blobs.release("ann", "b")
+            else:
+                await storage.files.delete("ann", "/a")
+                await storage.bin.purge("ann")
+        assert (await storage.usage("ann")).used == 0
+
+
 async def test_a_digest_opens_no_blob_of_another(storage):
     blob = await storage.blobs.put("bob", b"secret")
     for attempt in (storage.blobs.get("ann", blob.digest), storage.blobs.pin("ann", "mine", blob.digest)):
