@@ -276,8 +276,8 @@ class StorageUnavailable(AiosError):
 
 
 class StorageCorrupt(AiosError):
-    """Stored bytes are not those that were written: `digest` (hex) names them, where they have one. They are not
-    returned."""
+    """Stored bytes are not those that were written: `digest` (hex) names them, where they have one. They are
+    not returned."""
 
     code = "storage_corrupt"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import islice
 
-from aios.errors import BadRequest, Conflict, StorageCorrupt, PayloadTooLarge
+from aios.errors import BadRequest, Conflict, PayloadTooLarge, StorageCorrupt
 from aios.storage import contents, moves
 from aios.storage.change import Change
 from aios.storage.paths import Parts, parse, parse_inner, show

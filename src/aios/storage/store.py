@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from aios.errors import BadRequest, Conflict, StorageCorrupt, NotFound, StorageUnavailable
+from aios.errors import BadRequest, Conflict, NotFound, StorageCorrupt, StorageUnavailable
 from aios.storage.change import Change
 from aios.storage.database import Database
 from aios.storage.paths import check
