@@ -9,8 +9,9 @@ import pytest
 
 from aios.errors import Conflict, StorageUnavailable
 from aios.memory.manager import MemoryManager
-from aios.memory.records import Alloc, Identity, MemoryLimits, Search
+from aios.memory.records import Identity, MemoryLimits
 from aios.syscalls import Message
+from aios.syscalls.memory import Alloc, Search
 
 pytestmark = pytest.mark.anyio
 

@@ -12,7 +12,9 @@ from tests.embedders import WordSums
 
 from aios.errors import Forbidden, NotFound
 from aios.memory.manager import MemoryManager
-from aios.memory.records import Alloc, Filter, Identity, MemoryLimits, Search, Share, Update, Write
+from aios.memory.records import Identity, MemoryLimits
+from aios.syscalls.memory import Alloc, Search, Share, Update, Write
+from aios.syscalls.memory_records import Filter
 
 AGENTS = [
     Identity(agent="ann", group="red"),

@@ -8,8 +8,10 @@ from tests.embedders import WordSums
 
 from aios.errors import BadRequest, Conflict, Forbidden, LimitExceeded, NotFound, StorageUnavailable
 from aios.memory.manager import MemoryManager
-from aios.memory.records import Alloc, Filter, Identity, MemoryLimits, NewNote, Search, Share, Update, Write
+from aios.memory.records import Identity, MemoryLimits, NewNote
 from aios.syscalls import Message
+from aios.syscalls.memory import Alloc, Search, Share, Update, Write
+from aios.syscalls.memory_records import Filter
 
 pytestmark = pytest.mark.anyio
 

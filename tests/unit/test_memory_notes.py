@@ -7,8 +7,10 @@ from tests.embedders import WordSums
 from aios.errors import BadRequest, Conflict, CoreUnavailable, Forbidden, LimitExceeded, NotFound
 from aios.memory.graph import draw_graph, layout
 from aios.memory.manager import MemoryManager
-from aios.memory.records import Alloc, Filter, Identity, MemoryLimits, NewNote, Search, Share, Write
+from aios.memory.records import Identity, MemoryLimits, NewNote
 from aios.memory.words import keywords
+from aios.syscalls.memory import Alloc, Search, Share, Write
+from aios.syscalls.memory_records import Filter
 
 pytestmark = pytest.mark.anyio
 

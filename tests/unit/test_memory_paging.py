@@ -6,7 +6,8 @@ import pytest
 
 from aios.errors import LimitExceeded, StorageCorrupt, StorageUnavailable
 from aios.memory.manager import MemoryManager
-from aios.memory.records import Alloc, Identity, MemoryLimits, Write
+from aios.memory.records import Identity, MemoryLimits
+from aios.syscalls.memory import Alloc, Write
 
 pytestmark = pytest.mark.anyio
 

@@ -32,7 +32,8 @@ from aios.errors import ConfigError
 from aios.memory.embed import Vectors
 from aios.memory.manager import MemoryManager
 from aios.memory.minilm import MiniLm
-from aios.memory.records import Alloc, Identity, MemoryLimits, NewNote, Search
+from aios.memory.records import Identity, MemoryLimits, NewNote
+from aios.syscalls.memory import Alloc, Search
 
 By = Literal["words", "meaning", "both"]
 WAYS: dict[str, By] = {"BM25 alone": "words", "vectors alone": "meaning", "fused": "both"}

@@ -10,8 +10,9 @@ import msgspec
 from aios.errors import BadRequest, LimitExceeded
 from aios.memory import entries
 from aios.memory.entries import Row
-from aios.memory.records import Block, BlockMeta, Filter, Identity
+from aios.memory.records import BlockMeta, Identity
 from aios.memory.store import Draft, EntryStore
+from aios.syscalls.memory_records import Block, Filter
 
 
 class Blocks:

@@ -16,8 +16,9 @@ import msgspec
 from aios.errors import Conflict, Forbidden, LimitExceeded, NotFound
 from aios.memory.backing import digest
 from aios.memory.database import Connection
-from aios.memory.records import EntryInfo, Filter, Grant, Identity, Kind, MemoryLimits
+from aios.memory.records import Identity, MemoryLimits
 from aios.memory.words import marked
+from aios.syscalls.memory_records import EntryInfo, Filter, Grant, Kind
 
 Access = Literal["own", "write", "read"]
 Place = Literal["ram", "disk", "swapped"]

@@ -23,29 +23,20 @@ from aios.memory.embed import Batched, Embedder
 from aios.memory.entries import Row
 from aios.memory.notes import Notes
 from aios.memory.recall import Weights, recall
-from aios.memory.records import (
-    Alloc,
-    BlockMeta,
+from aios.memory.records import BlockMeta, Identity, MemoryLimits, NewNote, NoteMeta, Think
+from aios.memory.store import Draft, EntryStore
+from aios.syscalls.memory import Alloc, Search, Share, Update, Write
+from aios.syscalls.memory_records import (
     Content,
     EntryInfo,
     Filter,
     Hits,
-    Identity,
     Kind,
-    MemoryLimits,
     MemoryUsage,
-    NewNote,
-    NoteMeta,
     Page,
-    Search,
-    Share,
-    Think,
-    Update,
     Version,
     Whom,
-    Write,
-)  # fmt: skip
-from aios.memory.store import Draft, EntryStore
+)
 
 PAGE = 1000
 """Most entries of one listing."""

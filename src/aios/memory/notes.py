@@ -20,12 +20,12 @@ from aios.errors import BadRequest, NotFound
 from aios.memory import entries, thinking
 from aios.memory.database import Connection
 from aios.memory.entries import Row
-from aios.memory.graph import GraphEdge, GraphNode, NoteGraph
 from aios.memory.recall import by_meaning, by_words, scopes
-from aios.memory.records import Filter, Identity, Link, NewNote, Note, NoteMeta, Think
+from aios.memory.records import Identity, NewNote, NoteMeta, Think
 from aios.memory.store import Draft, EntryStore
 from aios.memory.thinking import Insight, Neighbour
 from aios.memory.words import keywords
+from aios.syscalls.memory_records import Filter, GraphEdge, GraphNode, Link, Note, NoteGraph
 
 NEIGHBOURS = 5
 """Nearest notes that a new one is compared with."""

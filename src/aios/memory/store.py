@@ -22,8 +22,9 @@ from aios.memory.database import Connection, Database
 from aios.memory.embed import Embedder, Vectors
 from aios.memory.entries import Access, Body, Place, Row, Text
 from aios.memory.paging import LruK, Pages
-from aios.memory.records import EntryInfo, Identity, Kind, MemoryLimits
+from aios.memory.records import Identity, MemoryLimits
 from aios.memory.vectors import VectorCache
+from aios.syscalls.memory_records import EntryInfo, Kind
 
 
 @dataclass(frozen=True, slots=True)

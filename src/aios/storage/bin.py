@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from aios.storage import collect, moves
 from aios.storage.change import Change
 from aios.storage.paths import parse_inner
-from aios.storage.records import Binned, Collected, Stat
 from aios.storage.store import Store
 from aios.storage.tree import Tree
+from aios.syscalls.storage_records import Binned, Collected, Stat
 
 
 class Bin:

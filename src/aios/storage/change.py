@@ -17,8 +17,9 @@ from aios.errors import (
     VersionConflict,
 )
 from aios.storage.paths import Parts, show
-from aios.storage.records import Kind, Meta, Stat, StorageLimits
+from aios.storage.records import Meta, StorageLimits
 from aios.storage.tree import LIVE, Place, Tree, decode_meta
+from aios.syscalls.storage_records import Kind, Stat
 
 
 class Change(Tree):

@@ -16,8 +16,8 @@ from typing import TypeVar
 
 from aios.storage.change import mark_stale
 from aios.storage.database import Database
-from aios.storage.records import Collected
 from aios.storage.tree import LIVE
+from aios.syscalls.storage_records import Collected
 
 T = TypeVar("T")
 

@@ -9,10 +9,11 @@ from aios.errors import BadRequest, Conflict, PayloadTooLarge, StorageCorrupt
 from aios.storage import contents, moves
 from aios.storage.change import Change
 from aios.storage.paths import Parts, parse, parse_inner, show
-from aios.storage.records import Binned, Content, Meta, Page, Stat
+from aios.storage.records import Meta
 from aios.storage.staging import Staging
 from aios.storage.store import Store, moment
 from aios.storage.tree import Place, Tree
+from aios.syscalls.storage_records import Binned, Content, Page, Stat
 
 ABOUT_BYTES = 64 << 10
 TAGS = 256

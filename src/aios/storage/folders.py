@@ -15,8 +15,9 @@ from pathlib import Path
 from aios.errors import AiosError, ConfigError, InvalidPath, NotFound, StorageUnavailable
 from aios.storage.files import Files
 from aios.storage.paths import Parts, parse_inner, show
-from aios.storage.records import Followed, Stat
+from aios.storage.records import Followed
 from aios.storage.staging import Staging
+from aios.syscalls.storage_records import Stat
 
 AUTHOR = "folder"
 SETTLE_MS = 200

@@ -23,10 +23,10 @@ from aios.errors import BadRequest, LimitExceeded
 from aios.storage.database import Database
 from aios.storage.indexer import normal
 from aios.storage.paths import parse
-from aios.storage.records import Filter, Group, Groups, Match, Matches
 from aios.storage.search import Scope, locate, scopes_of, select
 from aios.storage.store import Store
 from aios.storage.tree import Tree
+from aios.syscalls.storage_records import Filter, Group, Groups, Match, Matches
 
 FILES = 5_000
 """Most files of one grouping or of one side of a join."""

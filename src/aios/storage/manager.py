@@ -26,13 +26,14 @@ from aios.storage.folders import Folders
 from aios.storage.groups import Grouping
 from aios.storage.indexer import Embedder, Indexer
 from aios.storage.mounts import Mounts
-from aios.storage.records import Collected, StorageLimits, Usage
+from aios.storage.records import StorageLimits
 from aios.storage.search import Search
 from aios.storage.shares import Shares
 from aios.storage.staging import Staging
 from aios.storage.store import Store
 from aios.storage.tree import Tree
 from aios.storage.versions import Versions
+from aios.syscalls.storage_records import Collected, Usage
 
 log = logging.getLogger(__name__)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from aios.errors import Conflict, NotFound
 from aios.storage.change import Change
 from aios.storage.paths import parse_inner, show
-from aios.storage.records import Mount, Stat
 from aios.storage.store import Store
 from aios.storage.tree import LIVE, Tree
+from aios.syscalls.storage_records import Mount, Stat
 
 
 class Mounts:

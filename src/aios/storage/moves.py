@@ -5,8 +5,8 @@ from __future__ import annotations
 from aios.errors import Conflict, NotFound
 from aios.storage.change import Change
 from aios.storage.paths import Parts, parse, show
-from aios.storage.records import Binned, Stat
 from aios.storage.tree import Place, Tree
+from aios.syscalls.storage_records import Binned, Stat
 
 
 def copy(

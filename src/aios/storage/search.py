@@ -17,10 +17,10 @@ from aios.errors import AiosError, BadRequest
 from aios.storage.database import Database
 from aios.storage.indexer import Embedder, Indexer, normal, owner_word
 from aios.storage.paths import Parts, parse
-from aios.storage.records import Filter, Found, Hit
 from aios.storage.store import Store
 from aios.storage.tree import LIVE, Place, Tree
 from aios.storage.vectors import VectorCache
+from aios.syscalls.storage_records import Filter, Found, Hit
 
 FUSION = 60
 """The constant of reciprocal rank fusion, as in its paper: how much less the second place is worth."""

@@ -15,9 +15,10 @@ import sqlite3
 from aios.errors import BadRequest, Forbidden, NotFound
 from aios.storage.change import Change
 from aios.storage.paths import Parts, parse, parse_inner, show
-from aios.storage.records import Share, Shared
+from aios.storage.records import Shared
 from aios.storage.store import Store
 from aios.storage.tree import Place, Tree
+from aios.syscalls.storage_records import ShareInfo
 
 SALT_BYTES = 16
 PASSWORD_BYTES = 1_024
@@ -33,7 +34,7 @@ class Shares:
         self._store = store
         self._line = asyncio.Semaphore(1)
 
-    async def create(self, owner: str, path: str, *, expires: float, password: str = "") -> Share:
+    async def create(self, owner: str, path: str, *, expires: float, password: str = "") -> ShareInfo:
         """Share `path` until `expires` (Unix time). The result has the token, which is shown this once. Raises
         BadRequest, NotFound, Forbidden (it is in a mounted root)."""
         parts, now = parse_inner(path), self._store.clock()
@@ -43,22 +44,22 @@ class Shares:
         salt = secrets.token_bytes(SALT_BYTES) if password else None
         hashed = await self._scrypt(password, salt) if salt else None
 
-        def go(change: Change) -> Share:
+        def go(change: Change) -> ShareInfo:
             place = change.find(parts)
             if place.root != change.root:
                 raise Forbidden(
-                    f"{place.shown} is in a shared root.", "Share it from that root, or a copy of it."
+                    f"{place.shown} is in a shared root.", "ShareInfo it from that root, or a copy of it."
                 )
             id: int = change.db.execute(
                 "INSERT INTO shares (root, node, token, created, expires, salt, password)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING id",
                 (change.root, place.node, _digest(token), now, expires, salt, hashed),
             ).fetchone()[0]
-            return Share(
+            return ShareInfo(
                 id=id, path=place.shown, created=now, expires=expires, password=bool(password), token=token
             )
 
-        return await self._store.change(owner, Share, go)
+        return await self._store.change(owner, ShareInfo, go)
 
     async def resolve(self, token: str, *, password: str = "", inner: str = "/") -> Shared:
         """What the token opens; in a shared folder, `inner` of it. Nothing outside of it, whatever links say.
@@ -82,17 +83,17 @@ class Shares:
 
         return await self._store.database.read(get)
 
-    async def list(self, owner: str) -> tuple[Share, ...]:
+    async def list(self, owner: str) -> tuple[ShareInfo, ...]:
         """The owner's shares that have not expired, oldest first, without their tokens."""
 
-        def get(tree: Tree) -> tuple[Share, ...]:
+        def get(tree: Tree) -> tuple[ShareInfo, ...]:
             rows = tree.db.execute(
                 "SELECT id, node, created, expires, password IS NOT NULL FROM shares"
                 " WHERE root = ? AND expires > ? ORDER BY id",
                 (tree.root, tree.now),
             ).fetchall()
             return tuple(
-                Share(
+                ShareInfo(
                     id=id, path="" if (path := tree.path_of(node)) is None else show(path), created=created,
                     expires=expires, password=bool(password),
                 )

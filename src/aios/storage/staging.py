@@ -14,9 +14,9 @@ from aios.storage.chunking import gear_table
 from aios.storage.contents import BATCH_BYTES, Missing, Piece, Recipe
 from aios.storage.database import Retry
 from aios.storage.paths import Parts
-from aios.storage.records import Stat
 from aios.storage.store import Store
 from aios.storage.tree import Tree
+from aios.syscalls.storage_records import Stat
 
 T = TypeVar("T")
 

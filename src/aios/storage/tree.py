@@ -17,7 +17,8 @@ import msgspec
 
 from aios.errors import Conflict, InvalidPath, NotFound
 from aios.storage.paths import DEEPEST, Parts, parse, show
-from aios.storage.records import Kind, Meta, Stat
+from aios.storage.records import Meta
+from aios.syscalls.storage_records import Kind, Stat
 
 LIVE = 1 << 62
 """`died` of an entry that lives; as a moment: now."""

@@ -15,9 +15,9 @@ from aios.storage import collect, contents, moves
 from aios.storage.change import Change
 from aios.storage.contents import Piece
 from aios.storage.paths import Parts, check, parse, parse_inner, show
-from aios.storage.records import Became, Collected, Diff, Difference, DiffKind, Snapshot, Stat, Version
 from aios.storage.store import Store, moment
 from aios.storage.tree import Place, Tree, decode_meta
+from aios.syscalls.storage_records import Became, Collected, Diff, Difference, DiffKind, Snapshot, Stat, Version
 
 DIFF_BYTES = 1 << 20
 DIFF_LINES = 10_000

@@ -15,8 +15,8 @@ from aios.errors import BadRequest, CoreUnavailable, LimitExceeded, NotFound
 from aios.storage import groups
 from aios.storage.extract import extract, passages
 from aios.storage.manager import StorageManager
-from aios.storage.records import Filter
 from aios.storage.search import fuse
+from aios.syscalls.storage_records import Filter
 
 pytestmark = pytest.mark.anyio
 
