@@ -2,7 +2,7 @@
 
 import pytest
 
-from aios.storage.bench import measure
+from aios.bench.storage import measure
 
 pytestmark = pytest.mark.anyio
 
