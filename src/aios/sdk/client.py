@@ -15,10 +15,13 @@ from aios.events import AnyEvent
 from aios.sdk import requests
 from aios.sdk.address import Address
 from aios.sdk.answers import decoded
+from aios.sdk.files import AsyncFiles, Files
+from aios.sdk.memory import AsyncMemory, Memory
 from aios.sdk.requests import MessageLike, Request
 from aios.sdk.stream import AsyncDeltas, Deltas, EventLines
 from aios.sdk.transport import ENDLESS, RETRIES, TIMEOUT, Tries, checked, failures_told
 from aios.syscalls import (
+    Call,
     Completion,
     ContextInfo,
     DeclarePlan,
@@ -28,9 +31,7 @@ from aios.syscalls import (
     Nice,
     PlanStep,
     ProcessInfo,
-    Result,
     Spawn,
-    Syscall,
 )
 
 T = TypeVar("T")
@@ -42,7 +43,9 @@ class AsyncClient:
     `base_url`, `api_key` and `agent` default to the environment, then to this user's daemon. Use as an async
     context manager, or `await close()`. `options`: of `chat` and `complete`, for all calls that don't say
     otherwise (priority, scheduling_class, deadline_s, model, …). Broken connections and 429/502/503 are tried
-    again with the same idempotency key, so nothing runs twice. Raises the kernel's errors (aios.errors)."""
+    again with the same idempotency key, so nothing runs twice. Raises the kernel's errors (aios.errors).
+
+    `memory` and `files` are what the agent knows and keeps."""
 
     def __init__(
         self,
@@ -57,6 +60,7 @@ class AsyncClient:
     ) -> None:
         self.address = Address.find(base_url, api_key, agent)
         self._options, self._retries = dict(options or {}), retries
+        self.memory, self.files = AsyncMemory(self.request), AsyncFiles(self.request)
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
         self._http = httpx.AsyncClient(
             base_url=self.address.url, headers=self.address.headers(), timeout=timeout, limits=limits,
@@ -103,8 +107,8 @@ class AsyncClient:
         """Names of the models that are served."""
         return await self.request(requests.models())
 
-    async def syscall(self, call: Syscall) -> Result:
-        """Any syscall, as this client's process."""
+    async def syscall(self, call: Call[T]) -> T:
+        """Any syscall, as this client's process; answered by what its type says."""
         return await self.request(requests.syscall(call))
 
     async def processes(self, *, all: bool = False) -> tuple[ProcessInfo, ...]:
@@ -113,7 +117,7 @@ class AsyncClient:
 
     async def spawn(self, name: str, **options: Any) -> ProcessInfo:
         """Make a child process (options: fields of `Spawn`)."""
-        return await self.request(requests.process(Spawn(name=name, **options)))
+        return await self.request(requests.syscall(Spawn(name=name, **options)))
 
     async def fork(self, name: str, **options: Any) -> AsyncClient:
         """A client of a child process of this one (options: fields of `Spawn`). It may go on from the same
@@ -128,7 +132,7 @@ class AsyncClient:
         """Say what this client's program will do, so that the scheduler knows what is left of it and which
         calls hold up others. A call says which step it is by `step=`; else it is the next one that can be
         done."""
-        return await self.request(requests.process(DeclarePlan(steps=tuple(steps))))
+        return await self.request(requests.syscall(DeclarePlan(steps=tuple(steps))))
 
     async def kill(self, pid: int, reason: str = "") -> ProcessInfo:
         """End a process and its children; their calls fail at once."""
@@ -144,11 +148,11 @@ class AsyncClient:
 
     async def nice(self, pid: int, nice: int) -> ProcessInfo:
         """-20 (most favoured) to 19."""
-        return await self.request(requests.process(Nice(pid=pid, nice=nice)))
+        return await self.request(requests.syscall(Nice(pid=pid, nice=nice)))
 
     async def exit(self, status: int = 0) -> ProcessInfo:
         """This client's process is done; its contexts are freed."""
-        return await self.request(requests.process(Exit(status=status)))
+        return await self.request(requests.syscall(Exit(status=status)))
 
     async def status(self) -> dict[str, Any]:
         """What the kernel says of itself."""
@@ -185,7 +189,9 @@ class AsyncClient:
         while True:
             try:
                 with failures_told(self.address.url):
-                    response = await self._http.request(request.method, request.path, json=request.body)
+                    response = await self._http.request(
+                        request.method, request.path, json=request.body, content=request.content
+                    )
                 return request.read(checked(response))
             except AiosError as error:
                 await anyio.sleep(tries.pause(error))
@@ -222,6 +228,7 @@ class Client:
     ) -> None:
         self.address = Address.find(base_url, api_key, agent)
         self._options, self._retries = dict(options or {}), retries
+        self.memory, self.files = Memory(self.request), Files(self.request)
         self._http = httpx.Client(
             base_url=self.address.url, headers=self.address.headers(), timeout=timeout, transport=transport,
             trust_env=False,
@@ -259,14 +266,14 @@ class Client:
     def models(self) -> list[str]:
         return self.request(requests.models())
 
-    def syscall(self, call: Syscall) -> Result:
+    def syscall(self, call: Call[T]) -> T:
         return self.request(requests.syscall(call))
 
     def processes(self, *, all: bool = False) -> tuple[ProcessInfo, ...]:
         return self.request(requests.processes(all=all))
 
     def spawn(self, name: str, **options: Any) -> ProcessInfo:
-        return self.request(requests.process(Spawn(name=name, **options)))
+        return self.request(requests.syscall(Spawn(name=name, **options)))
 
     def fork(self, name: str, **options: Any) -> Client:
         child = self.address.child(name)
@@ -276,7 +283,7 @@ class Client:
         )
 
     def plan(self, steps: Sequence[PlanStep]) -> ProcessInfo:
-        return self.request(requests.process(DeclarePlan(steps=tuple(steps))))
+        return self.request(requests.syscall(DeclarePlan(steps=tuple(steps))))
 
     def kill(self, pid: int, reason: str = "") -> ProcessInfo:
         return self.request(requests.signal(pid, "kill", reason))
@@ -288,10 +295,10 @@ class Client:
         return self.request(requests.signal(pid, "resume"))
 
     def nice(self, pid: int, nice: int) -> ProcessInfo:
-        return self.request(requests.process(Nice(pid=pid, nice=nice)))
+        return self.request(requests.syscall(Nice(pid=pid, nice=nice)))
 
     def exit(self, status: int = 0) -> ProcessInfo:
-        return self.request(requests.process(Exit(status=status)))
+        return self.request(requests.syscall(Exit(status=status)))
 
     def status(self) -> dict[str, Any]:
         return self.request(requests.status())
@@ -321,7 +328,9 @@ class Client:
         while True:
             try:
                 with failures_told(self.address.url):
-                    response = self._http.request(request.method, request.path, json=request.body)
+                    response = self._http.request(
+                        request.method, request.path, json=request.body, content=request.content
+                    )
                 return request.read(checked(response))
             except AiosError as error:
                 time.sleep(tries.pause(error))
