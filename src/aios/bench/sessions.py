@@ -160,6 +160,6 @@ def _declared(plan: Plan) -> tuple[PlanStep, ...]:
 
 
 async def _tell(http: httpx.AsyncClient, mode: Mode, row: Row, call: Exit | DeclarePlan) -> None:
-    request = requests.syscall(call)
+    request = requests.process(call)
     response = await http.post(f"{mode.url}{request.path}", json=request.body, headers={"X-Agent-Id": row.name})
     raise_for(response.status_code, response.content)

@@ -117,7 +117,7 @@ class AsyncClient:
 
     async def spawn(self, name: str, **options: Any) -> ProcessInfo:
         """Make a child process (options: fields of `Spawn`)."""
-        return await self.request(requests.syscall(Spawn(name=name, **options)))
+        return await self.request(requests.process(Spawn(name=name, **options)))
 
     async def fork(self, name: str, **options: Any) -> AsyncClient:
         """A client of a child process of this one (options: fields of `Spawn`). It may go on from the same
@@ -132,7 +132,7 @@ class AsyncClient:
         """Say what this client's program will do, so that the scheduler knows what is left of it and which
         calls hold up others. A call says which step it is by `step=`; else it is the next one that can be
         done."""
-        return await self.request(requests.syscall(DeclarePlan(steps=tuple(steps))))
+        return await self.request(requests.process(DeclarePlan(steps=tuple(steps))))
 
     async def kill(self, pid: int, reason: str = "") -> ProcessInfo:
         """End a process and its children; their calls fail at once."""
@@ -148,11 +148,11 @@ class AsyncClient:
 
     async def nice(self, pid: int, nice: int) -> ProcessInfo:
         """-20 (most favoured) to 19."""
-        return await self.request(requests.syscall(Nice(pid=pid, nice=nice)))
+        return await self.request(requests.process(Nice(pid=pid, nice=nice)))
 
     async def exit(self, status: int = 0) -> ProcessInfo:
         """This client's process is done; its contexts are freed."""
-        return await self.request(requests.syscall(Exit(status=status)))
+        return await self.request(requests.process(Exit(status=status)))
 
     async def status(self) -> dict[str, Any]:
         """What the kernel says of itself."""
@@ -273,7 +273,7 @@ class Client:
         return self.request(requests.processes(all=all))
 
     def spawn(self, name: str, **options: Any) -> ProcessInfo:
-        return self.request(requests.syscall(Spawn(name=name, **options)))
+        return self.request(requests.process(Spawn(name=name, **options)))
 
     def fork(self, name: str, **options: Any) -> Client:
         child = self.address.child(name)
@@ -283,7 +283,7 @@ class Client:
         )
 
     def plan(self, steps: Sequence[PlanStep]) -> ProcessInfo:
-        return self.request(requests.syscall(DeclarePlan(steps=tuple(steps))))
+        return self.request(requests.process(DeclarePlan(steps=tuple(steps))))
 
     def kill(self, pid: int, reason: str = "") -> ProcessInfo:
         return self.request(requests.signal(pid, "kill", reason))
@@ -295,10 +295,10 @@ class Client:
         return self.request(requests.signal(pid, "resume"))
 
     def nice(self, pid: int, nice: int) -> ProcessInfo:
-        return self.request(requests.syscall(Nice(pid=pid, nice=nice)))
+        return self.request(requests.process(Nice(pid=pid, nice=nice)))
 
     def exit(self, status: int = 0) -> ProcessInfo:
-        return self.request(requests.syscall(Exit(status=status)))
+        return self.request(requests.process(Exit(status=status)))
 
     def status(self) -> dict[str, Any]:
         return self.request(requests.status())

@@ -81,6 +81,11 @@ def syscall(call: Call[T]) -> Request[T]:
     """Any syscall. One that can be told apart by a key gets one, so that sending it again is safe."""
     if "idempotency_key" in call.__struct_fields__ and getattr(call, "idempotency_key", None) is None:
         call = msgspec.structs.replace(call, idempotency_key=secrets.token_hex(16))
+    return process(call)
+
+
+def process(call: Call[T]) -> Request[T]:
+    """A syscall as it is."""
     kind: Any = answer_of(type(call))
     again = isinstance(call, READ_ONLY) or getattr(call, "idempotency_key", None) is not None
     body = msgspec.to_builtins(call)
@@ -123,7 +128,7 @@ def processes(*, all: bool) -> Request[tuple[ProcessInfo, ...]]:
 
 
 def signal(pid: int, name: Signal, reason: str = "") -> Request[ProcessInfo]:
-    return syscall(SendSignal(pid=pid, signal=name, reason=reason))
+    return process(SendSignal(pid=pid, signal=name, reason=reason))
 
 
 def status() -> Request[dict[str, Any]]:
