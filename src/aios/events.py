@@ -163,6 +163,13 @@ class AccessDenied(Event, frozen=True, tag="access.denied"):
     rule: str
 
 
+class StorageChanged(Event, frozen=True, tag="storage.changed"):
+    """`degraded`: files and memory can't be written (`reason`); they can be read."""
+
+    state: Literal["ok", "degraded"]
+    reason: str = ""
+
+
 class Lost(Event, frozen=True, tag="bus.lost"):
     """The subscriber was too slow: so many events before this one are missing."""
 
@@ -188,6 +195,7 @@ AnyEvent = (
     | ApprovalAsked
     | ApprovalAnswered
     | AccessDenied
+    | StorageChanged
     | Lost
 )
 

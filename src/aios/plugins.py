@@ -10,6 +10,7 @@ from aios.errors import ConfigError
 POLICIES = "aios.policies"
 CORES = "aios.cores"
 ACCESS = "aios.access"
+EMBEDDERS = "aios.embedders"
 BENCHMARKS = "aios.benchmarks"
 
 

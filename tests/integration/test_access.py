@@ -23,7 +23,7 @@ from aios.kernel.kernel import Kernel
 from aios.kernel.process import KERNEL
 from aios.sdk.client import AsyncClient
 from aios.server.serve import listening
-from aios.syscalls import Completion, Ps, SendSignal, Spawn
+from aios.syscalls import Completion, Ps, SendSignal, Spawn, memory, storage
 
 pytestmark = pytest.mark.anyio
 
@@ -385,6 +385,7 @@ async def test_a_planted_secret_is_found_nowhere(tmp_path: Path, caplog: pytest.
             await signal(kernel, bob.pid, "pause", reason=value)
             heard += events.unread()
         logging.getLogger("aios").error("the tool said %s", value)
+        caplog.handler.removeFilter(kernel.guard.redactor)
         assert kernel.guard.vault.inject("{{secret:token}}", kernel.guard.subject(bob)) == value
         told = [str(heard), str(refused.value), str(refused.value.args), str(also.value), caplog.text]
         told += [str(kernel.trace()), str(await kernel.guard.audited(limit=1000))]
@@ -500,3 +501,49 @@ async def test_a_stream_is_refused_before_it_begins(tmp_path: Path) -> None:
         with pytest.raises(Forbidden):
             async for _ in kernel.stream(kernel.processes.attach("ann"), say("one")):
                 raise AssertionError
+
+
+# -- memory and storage -----------------------------------------------------------------------------------
+
+
+async def test_calls_of_managers_are_decided_asked_and_recorded_too(tmp_path: Path) -> None:
+    rules = '[[rules]]\nid = "no-notes"\neffect = "deny"\nactions = ["memory.note"]\n'
+    async with Kernel(configured(tmp_path, rules)) as kernel:
+        ann = kernel.processes.attach("ann")
+        await kernel.trap(ann, storage.WriteFile(path="/a", text="one"))
+        with pytest.raises(Forbidden, match="'no-notes'"):
+            await kernel.trap(ann, memory.AddNote(content="two"))
+        binned = await kernel.trap(ann, storage.DeleteFile(path="/a"))
+        purge = asyncio.create_task(kernel.trap(ann, storage.Purge(ids=(binned.id,))))
+        (approval,) = await waiting(kernel)
+        assert (approval.action, approval.rule) == ("storage.purge", "irreversible")
+        await kernel.guard.answer(operator(kernel), approval.id, "deny", "keep it")
+        with pytest.raises(Forbidden, match="keep it"):
+            await purge
+        await kernel.trap(ann, storage.Restore(id=binned.id))
+        told = [
+            (d.action, d.resource, d.effect, d.rule)
+            for d in await decisions(kernel)
+            if d.agent == "default:ann"
+        ]
+        assert told == [
+            ("storage.write", "file:/a", "allow", "default.own"),
+            ("memory.note", "memory:", "deny", "no-notes"),
+            ("storage.delete", "file:/a", "allow", "default.own"),
+            ("storage.purge", "storage:", "deny", "irreversible"),
+            ("storage.restore", "storage:", "allow", "default.own"),
+        ]
+        assert (await kernel.guard.verify()).intact
+
+
+async def test_a_shared_memory_brings_its_labels_along(tmp_path: Path) -> None:
+    async with Kernel(settings(tmp_path)) as kernel:
+        guard, table = kernel.guard, kernel.processes
+        ann, bob = table.get(table.attach("ann")), table.get(table.attach("bob"))
+        guard.saw(ann, {"private": True})
+        entry = await kernel.trap(ann.pid, memory.Alloc(data=b"a secret plan"))
+        await kernel.trap(ann.pid, memory.Share(id=entry.id, name="bob"))
+        guard.saw(bob, {"untrusted": True})
+        assert guard.subject(bob).labels == {"untrusted"}
+        await kernel.trap(bob.pid, memory.Search(query="plan", by="words"))
+        assert guard.subject(bob).labels == {"untrusted", "private"}

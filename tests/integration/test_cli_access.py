@@ -73,6 +73,7 @@ def run(running: Running, *words: str) -> int:
 
 
 def waiting(running: Running, capsys: pytest.CaptureFixture[str]) -> str:
+    capsys.readouterr()
     for _ in range(500):
         assert run(running, "approve", "list", "--json") == 0
         if found := json.loads(capsys.readouterr().out):

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from aios.access.decision import Effect
 from aios.access.master import MasterKey
 from aios.access.redact import Redactor
-from aios.errors import StoreUnavailable
+from aios.errors import StorageUnavailable
 from aios.syscalls import Record
 
 START = bytes(32)
@@ -117,18 +117,18 @@ class AuditLog:
         self._signed = seq
 
     def checkpoints(self) -> tuple[Checkpoint, ...]:
-        """Raises StoreUnavailable."""
+        """Raises StorageUnavailable."""
         try:
             return read_checkpoints(self._file.read_bytes())
         except FileNotFoundError:
             return ()
         except (OSError, ValueError) as error:
-            raise StoreUnavailable(
+            raise StorageUnavailable(
                 f"The checkpoints {self._file} can't be read: {error}.", "Restore them."
             ) from error
 
     def verify(self, db: sqlite3.Connection) -> AuditReport:
-        """Check every row, the end of the log, and all checkpoints. Raises StoreUnavailable."""
+        """Check every row, the end of the log, and all checkpoints. Raises StorageUnavailable."""
         db.execute("BEGIN")  # one state of the database, whatever is appended meanwhile
         try:
             head_seq, head_link, head_mac = db.execute("SELECT seq, link, mac FROM audit_head").fetchone()

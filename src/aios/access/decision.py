@@ -5,7 +5,8 @@ An *action* is `family.verb` (`llm.generate`, `memory.read`, `tool.call`); a *re
 case; these have a meaning of their own:
 
 - `owner`: the agent (`group:name`) whose it is, `owner_group`: its privilege group. Without them it is
-everybody's. - `granted`: the owner let the subject do this. - `irreversible`: nothing brings back what it
+everybody's. - `kept`: its manager shows each agent only what is its own and what others share with it.
+- `granted`: the owner let the subject do this. - `irreversible`: nothing brings back what it
 changes. `sink`: it sends data out. `private`, `untrusted`: it returns
   such data.
 """

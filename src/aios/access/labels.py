@@ -21,6 +21,9 @@ class Labels:
     def __init__(self, known: Mapping[str, Iterable[str]] | None = None) -> None:
         self._labels = {name: frozenset(labels) for name, labels in (known or {}).items()}
 
+    def __len__(self) -> int:
+        return len(self._labels)
+
     def of(self, name: str) -> frozenset[str]:
         return self._labels.get(name, NO_LABELS)
 

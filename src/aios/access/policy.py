@@ -29,6 +29,7 @@ ACTIONS_KEPT = 4096
 
 OPEN = Decision(effect="allow", rule="default.open", why="It belongs to nobody.")
 OWN = Decision(effect="allow", rule="default.own", why="It is the agent's own.")
+KEPT = Decision(effect="allow", rule="default.kept", why="Its manager shows only what is one's own or shared.")
 ADMIN = Decision(effect="allow", rule="default.admin", why="Admins may, where no rule says otherwise.")
 GROUP = Decision(effect="allow", rule="default.group", why="It belongs to the agent's privilege group.")
 GRANTED = Decision(effect="allow", rule="default.granted", why="Its owner granted it.")
@@ -43,7 +44,7 @@ def by_default(subject: Subject, action: str, facts: Facts) -> Decision:
         return OWN
     group = facts.get("owner_group")
     if owner is None and group is None:
-        return OPEN
+        return KEPT if facts.get("kept") else OPEN
     if subject.group == ADMIN_GROUP:
         return ADMIN
     if facts.get("granted"):

@@ -54,9 +54,12 @@ class Redactor(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         if self._known is not None:
             record.msg, record.args = self.text(record.getMessage()), ()
-            if record.exc_info:
-                record.exc_text = self.text(logging.Formatter().formatException(record.exc_info))
-                record.exc_info = None
+            if record.exc_info and not record.exc_text:
+                record.exc_text = logging.Formatter().formatException(record.exc_info)
+            record.exc_info = None
+            # An earlier handler may have written the traceback down already.
+            record.exc_text = self.text(record.exc_text) if record.exc_text else None
+            record.stack_info = self.text(record.stack_info) if record.stack_info else None
         return True
 
     def _cleaned(self, value: Any) -> Any:

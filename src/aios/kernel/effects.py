@@ -67,6 +67,7 @@ class Effects:
         began, tag = time.monotonic(), kind(call)
         charge: Charge | None = None
         parked: Entry | None = None
+        decided: Audited | None = None
         error = AiosError.code
         self._bus.publish(SyscallStarted(pid=actor.pid, call=id, kind=tag, detail=_detail(call)))
         try:
@@ -88,6 +89,8 @@ class Effects:
             return result
         except AiosError as problem:
             error = problem.code
+            if decided is not None:  # let in, and refused for something else
+                self._journal.decided(decided)
             if parked is not None and error != Draining.code:
                 self._journal.record(
                     msgspec.structs.replace(parked, state="failed", error=error, finished=time.time())

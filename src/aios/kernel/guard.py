@@ -171,7 +171,7 @@ class Guard:
     # -- labels ------------------------------------------------------------------------------------
 
     def saw(self, process: Process, facts: Facts = NO_FACTS, resource: str = "") -> None:
-        """The agent of a process has seen what a call returned: what the facts say, and what `resource` holds."""
+        """The agent of a process has seen what a call returned: what the facts say, what `resource` holds."""
         # By agent and not by process: to exit and come back must not wash anything off.
         labels, name = from_facts(facts) | self.labels.of(resource), f"agent:{process.agent}"
         if labels and self.labels.add(name, labels):
@@ -179,8 +179,7 @@ class Guard:
             self._journal.access([self._label_row(name)])
 
     async def wrote(self, process: Process, resource: str) -> None:
-        """A process wrote `resource`, which has seen what it has seen. On disk when it returns; to be awaited
-        before the write."""
+        """A process wrote `resource`, which has seen what it has seen. On disk when it returns."""
         if self.labels.add(resource, self.subject(process).labels):
             await self._journal.commit_access([self._label_row(resource)])
 
@@ -240,7 +239,7 @@ class Guard:
         return await self._journal.examine(lambda db: list(exported(db, after, limit)))
 
     async def verify(self) -> AuditReport:
-        """Check the whole audit log as it is on disk. Raises JournalUnavailable, StoreUnavailable."""
+        """Check the whole audit log as it is on disk. Raises JournalUnavailable, StorageUnavailable."""
         await self._journal.settled()
         return await self._journal.examine(self.audit.verify)
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import msgspec
 
@@ -20,12 +21,14 @@ from aios.errors import AiosError, Cancelled, Conflict, JournalUnavailable
 from aios.kernel.completion import replay
 from aios.kernel.journal import Journal
 from aios.kernel.records import encode
-from aios.syscalls import Completion, Delta, Generate, Result, Syscall
+from aios.syscalls import Completion, Delta, Generate, ProcessInfo, Result, Syscall
 
 log = logging.getLogger(__name__)
 
 Output = Delta | Result
 """What a call gives: deltas (of an llm call), and last its result."""
+
+T = TypeVar("T", Completion, ProcessInfo)
 
 RERUNS = 64
 """Calls of before a crash that run again at once."""
@@ -181,6 +184,16 @@ class Once:
     def _forget(self, name: tuple[str, str], run: Run) -> None:
         if self._runs.get(name) is run:
             del self._runs[name]
+
+
+async def last(outputs: AsyncGenerator[Output, None], kind: type[T]) -> T:
+    """The result, which comes last."""
+    newest: Output | None = None
+    async with aclosing(outputs):
+        async for output in outputs:
+            newest = output
+    assert isinstance(newest, kind)
+    return newest
 
 
 def _conflict(key: str) -> Conflict:

@@ -12,6 +12,7 @@ from aios.kernel.process import KERNEL, ProcessTable
 from aios.syscalls import DeclarePlan, Embed, Exit, Generate, Nice, SendSignal, Spawn, Syscall, kind
 
 NO_FACTS: Facts = MappingProxyType({})
+KEPT: Facts = MappingProxyType({"kept": True})
 NAMED_BY = ("path", "id", "name", "tool", "source")
 """Fields that name the resource of a syscall that is not told of here."""
 
@@ -42,6 +43,10 @@ class Reader:
             case Spawn():
                 group = call.group or (process.group if process.pid != KERNEL else "default")
                 return Wanted("process.spawn", f"group:{group}", {"owner_group": group})
+            case _ if kind(call).startswith("storage."):  # each agent has a root of its own
+                return Wanted(kind(call), _named(call), {"owner": process.agent, "owner_group": process.group})
+            case _ if kind(call).startswith("memory."):
+                return Wanted(kind(call), _named(call), KEPT)
             case _:
                 return Wanted(kind(call), _named(call))
 

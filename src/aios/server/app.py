@@ -13,9 +13,11 @@ from aios.errors import AiosError
 from aios.server import errors
 from aios.server.access import Access
 from aios.server.auth import Gate, Guard
+from aios.server.calls import Calls
 from aios.server.docs import Docs
 from aios.server.native import Native
 from aios.server.openai import OpenAI
+from aios.server.shares import SharedFiles
 
 if TYPE_CHECKING:
     from aios.kernel.kernel import Kernel
@@ -28,7 +30,8 @@ def create_app(kernel: Kernel, *, admin_token: str | None = None, host: str | No
     (default: the settings'); it decides whether keys are required."""
     settings = kernel.settings.server
     gate = Gate(settings, kernel.keys, kernel.processes, admin_token, host)
-    parts = (OpenAI(kernel, gate), Native(kernel, gate), Access(kernel, gate))
+    of_agents = (OpenAI(kernel, gate), Native(kernel, gate), Access(kernel, gate), Calls(kernel, gate))
+    parts = (*of_agents, SharedFiles(kernel))
     endpoints = [endpoint for part in parts for endpoint in part.endpoints()]
     endpoints += Docs(endpoints, kernel.status().version).endpoints()
     middleware = [Middleware(errors.LastWord), Middleware(Guard, settings=settings, host=host)]
