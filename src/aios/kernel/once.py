@@ -26,9 +26,8 @@ from aios.syscalls import Completion, Delta, Generate, ProcessInfo, Result, Sysc
 log = logging.getLogger(__name__)
 
 Output = Delta | Result
-"""What a call gives: deltas (of an llm call), and last its result."""
-
 T = TypeVar("T", Completion, ProcessInfo)
+"""What a call gives: deltas (of an llm call), and last its result."""
 
 RERUNS = 64
 """Calls of before a crash that run again at once."""
@@ -186,19 +185,19 @@ class Once:
             del self._runs[name]
 
 
-async def last(outputs: AsyncGenerator[Output, None], kind: type[T]) -> T:
-    """The result, which comes last."""
-    newest: Output | None = None
-    async with aclosing(outputs):
-        async for output in outputs:
-            newest = output
-    assert isinstance(newest, kind)
-    return newest
-
-
 def _conflict(key: str) -> Conflict:
     return Conflict(
         f"The idempotency key {key!r} was used for another request.",
         "Use a new key for each request, and the same one only to repeat it.",
         param="idempotency_key",
     )
+
+
+async def last(outputs: AsyncGenerator[Output, None], kind: type[T]) -> T:
+    """The result, which comes last."""
+    found: Output | None = None
+    async with aclosing(outputs):
+        async for output in outputs:
+            found = output
+    assert isinstance(found, kind)
+    return found
