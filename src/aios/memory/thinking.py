@@ -177,8 +177,8 @@ async def facts(think: Think | None, who: Identity, messages: Sequence[Message])
     ask = (
         "List the lasting facts that the user tells in this turn of a conversation: who they are, what they"
         " like, own, plan or decided. Each is one short sentence in the third person, with what it is about in"
-        ' two to four words. For "I am Kim and my car is red": {"about": "car of the user", "fact": "The car of'
-        ' the user Kim is red."}. No questions, no small talk, nothing the assistant made up. There may be none.'
+        ' two to four words. For "My car is red, I am Kim": {"about": "car of the user", "fact": "The car the'
+        ' user Kim is red."}. No questions, no small talk, nothing the assistant made up. There may be none.'
     )
     text = {"type": "string", "minLength": 3, "maxLength": 160}
     fact = {
