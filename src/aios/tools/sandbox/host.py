@@ -59,7 +59,7 @@ def limits(profile: Profile, *, others: int = 0) -> dict[str, int]:
 
 
 def own_uid(work: Path) -> int:
-    """The uid of boxes over `work`, always the same one; 0 if this process may not choose.
+    """The uid of boxes over `work` (an absolute path), always the same; 0 if this process may not choose.
 
     A process of root's in a box would be root outside wherever the box has a hole."""
     return FIRST_UID + zlib.crc32(os.fsencode(work)) % UIDS if os.geteuid() == 0 else 0

@@ -21,10 +21,10 @@ import select
 import signal
 import struct
 import sys
-import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from itertools import pairwise
 from typing import Any, BinaryIO
 
@@ -35,10 +35,11 @@ GRACE_S = 1.0
 
 
 class Zygote:
-    """Serves the host until it hangs up. `landlock`: there is no process id namespace."""
+    """Serves the host until it hangs up. `landlock`: there is no process id namespace. `streams`: a folder for
+    the standard streams of runs, `temporary`: those for temporary files."""
 
-    def __init__(self, landlock: Landlock | None) -> None:
-        self._landlock = landlock
+    def __init__(self, landlock: Landlock | None, streams: str, temporary: list[str]) -> None:
+        self._landlock, self._streams, self._temporary = landlock, streams, temporary
         self._in, self._out = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
         null = os.open("/dev/null", os.O_RDWR)
         for fd in (0, 1, 2):
@@ -62,17 +63,19 @@ class Zygote:
         fresh = self._session is None
         try:
             if not header["session"]:
-                run = Child(lambda: work(header, code), self._become, stdin)
+                run = Child(lambda: work(header, code), self._become, self._streams, stdin)
             else:
-                run = self._session = self._session or Session(self._become)
+                run = self._session = self._session or Session(self._become, self._streams)
                 run.send(code, header["cpu_s"])
-        except OSError as error:
+        except OSError as error:  # what earlier runs left behind takes all there is
             self._session = None
             self._sweep(None)
+            self._clear()
             return {"status": 1, "reason": "processes"}, b"", f"can't start: {error}\n".encode()
         status, reason = run.watch(time.monotonic() + header["wall_s"], header["output_bytes"])
         if not self._sweep(self._session if self._session and not self._session.ended else None):
             self._session = None
+            self._clear()
         out, err = run.output(header["output_bytes"])
         return {"status": status, "reason": reason, "fresh": fresh}, out, err
 
@@ -103,6 +106,15 @@ class Zygote:
                 os.waitpid(pid, 0)
         return keep is not None
 
+    def _clear(self) -> None:
+        """Remove temporary files: they are shared by no runs but those of one session."""
+        for folder in self._temporary:
+            for path, folders, names in os.walk(folder, topdown=False):
+                for name in names + folders:
+                    with suppress(OSError):
+                        whole = os.path.join(path, name)
+                        (os.rmdir if name in folders and not os.path.islink(whole) else os.unlink)(whole)
+
     def _reply(self, header: dict[str, Any], out: bytes, err: bytes) -> None:
         text = json.dumps({**header, "sizes": [len(out), len(err)]}).encode()
         self._out.write(struct.pack(">I", len(text)) + text + out + err)
@@ -113,11 +125,16 @@ class Child:
     """A forked process. Its streams are files without a name, so that nobody must pump them."""
 
     def __init__(
-        self, do: Callable[[], int], become: Callable[[], None], stdin: bytes = b"", keep: tuple[int, ...] = ()
+        self,
+        do: Callable[[], int],
+        become: Callable[[], None],
+        streams: str,
+        stdin: bytes = b"",
+        keep: tuple[int, ...] = (),
     ) -> None:
         self.ended = False
-        self._out, self._err = nameless(), nameless()
-        source = nameless(stdin)
+        self._out, self._err = nameless(streams), nameless(streams)
+        source = nameless(streams, stdin)
         try:
             self.pid = os.fork()
             if self.pid == 0:
@@ -177,10 +194,10 @@ class Session(Child):
     """A child that takes one piece of code after the other and keeps its globals. `ran`: the newest run was
     in it."""
 
-    def __init__(self, become: Callable[[], None]) -> None:
+    def __init__(self, become: Callable[[], None], streams: str) -> None:
         theirs, self._code = os.pipe()
         self._answer, done = os.pipe()
-        super().__init__(lambda: self._loop(theirs, done), become, keep=(theirs, done))
+        super().__init__(lambda: self._loop(theirs, done), become, streams, keep=(theirs, done))
         os.close(theirs)
         os.close(done)
 
@@ -277,7 +294,7 @@ def work(header: dict[str, Any], code: str) -> int:
         try:
             os.execvp(header["argv"][0], header["argv"])
         except OSError as error:
-            print(f"{header['argv'][0]}: {error.strerror}", file=sys.stderr)
+            sys.stderr.write(f"{header['argv'][0]}: {error.strerror}\n")
             return 127
     return execute(code, {"__name__": "__main__"})
 
@@ -292,13 +309,13 @@ def execute(code: str, names: dict[str, Any]) -> int:
         if isinstance(last, ast.Expr):
             value = eval(compile(ast.Expression(last.value), "<code>", "eval"), names)
             if value is not None:
-                print(repr(value))
+                sys.stdout.write(f"{value!r}\n")
         return 0
     except SystemExit as ending:
         if isinstance(ending.code, str):
-            print(ending.code, file=sys.stderr)
+            sys.stderr.write(f"{ending.code}\n")
         return ending.code if isinstance(ending.code, int) else int(ending.code is not None)
-    except BaseException as error:  # noqa: BLE001: whatever the agent's code raised is its answer
+    except BaseException as error:  # noqa: BLE001 - whatever the agent's code raised is its answer
         here = error.__traceback__
         traceback.print_exception(error.with_traceback(here.tb_next if here else None))
         return 1
@@ -319,9 +336,9 @@ def leave(do: Callable[[], int]) -> None:
         os._exit(status & 255)
 
 
-def nameless(content: bytes = b"") -> BinaryIO:
-    """An open file that is in no folder, to be appended to, or read if it has content."""
-    fd = os.open(os.environ["TMPDIR"], os.O_TMPFILE | os.O_RDWR | os.O_APPEND | os.O_CLOEXEC, 0o600)
+def nameless(folder: str, content: bytes = b"") -> BinaryIO:
+    """An open file without a name, to be appended to, or read if it has content."""
+    fd = os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_APPEND | os.O_CLOEXEC, 0o600)
     file = os.fdopen(fd, "r+b", buffering=0)
     while content:
         content = content[os.write(fd, content) :]
@@ -405,10 +422,10 @@ def main(config: dict[str, Any]) -> None:
     for name, most in config["limits"].items():
         resource.setrlimit(getattr(resource, name), (most, most))
     os.umask(0o077)
-    os.makedirs(os.environ["TMPDIR"], exist_ok=True)
+    os.makedirs(config["streams"], exist_ok=True)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     prctl(PR_SET_DUMPABLE, 0)  # the children share its uid: without this they could read and write it
-    Zygote(landlock).serve()
+    Zygote(landlock, config["streams"], config["temporary"]).serve()
     kill(-1)
 
 

@@ -46,7 +46,6 @@ class Landlock:
         return Strength(name=self.name, usable=True, holds=holds, lacks=lacks, mend=mend)
 
     async def open(self, work: Path, profile: Profile) -> Box:
-        work = work.resolve()
         uid = host.own_uid(work)
         self._check(uid, work, profile)
         await asyncio.to_thread(host.hand_over, work, uid)
@@ -80,6 +79,8 @@ class Landlock:
             "parent": os.getpid(),
             "rules": [*((p, False) for p in readable), *((p, True) for p in (str(work), *DEVICES))],
             "filter": seccomp.hex(),
+            "streams": temporary,
+            "temporary": [temporary],
             "limits": host.limits(profile, others=0 if uid else processes_of(os.getuid())),
         }
         made = host.environment(profile, prefix, str(work), temporary)

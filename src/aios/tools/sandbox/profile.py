@@ -37,7 +37,7 @@ class Profile(Record, frozen=True):
     output_bytes: int = 1 << 20
     """Standard output and standard error, each."""
     readable: tuple[Mount, ...] = ()
-    env: dict[str, str] = {}
+    env: dict[str, str] = {}  # noqa: RUF012
     """Variables besides PATH, HOME, LANG and TMPDIR; nothing of the host's environment is seen."""
 
 

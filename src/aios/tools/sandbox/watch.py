@@ -73,8 +73,8 @@ class Watch:
         return cpu / TICK, pages * PAGE, count
 
 
-SPARE = 4
-"""Processes of the box's own: two of bubblewrap, the zygote, a session."""
+SPARE = 6
+"""Processes of the box's own: four of bubblewrap, the zygote, a session."""
 
 
 def _folder(work: Path, most: int) -> tuple[int, int]:

@@ -1,0 +1,180 @@
+"""What a tool is: what models are shown of it, what the kernel must know of it, and how it is run."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol, overload
+
+import msgspec
+
+from aios.errors import ToolError
+from aios.syscalls import FunctionSpec, Record, ToolSpec
+from aios.tools import schema
+from aios.tools.sandbox.profile import Outcome, Profile, Run
+
+Effect = Literal["pure", "local", "idempotent", "opaque"]
+"""What a second run of the same call would do: nothing at all; change what the kernel keeps; nothing more than
+the first; who knows."""
+
+
+class Flags(Record, frozen=True):
+    """What access rules ask about a tool."""
+
+    reads_private: bool = False
+    returns_untrusted: bool = False
+    sends_out: bool = False
+    irreversible: bool = False
+
+
+class Tool(Record, frozen=True):
+    """All that is known of a tool before it is called."""
+
+    name: str
+    description: str = ""
+    parameters: dict[str, Any] = {"type": "object"}  # noqa: RUF012
+    """JSON Schema of the arguments."""
+    result: dict[str, Any] | None = None
+    """JSON Schema of the result; None: anything."""
+    effect: Effect = "opaque"
+    flags: Flags = Flags()
+    concurrency: int | None = None
+    """Calls of it that run at once; None: no limit."""
+    calls_per_min: float | None = None
+    """Calls of it that may start in a minute, by all agents."""
+    timeout_s: float = 60.0
+    """Seconds from its start, waiting not counted, after which it is cancelled."""
+    profile: Profile | None = None
+    """Limits of its box, for what runs in one."""
+    cost: float = 0.0
+    """Of one call, in the unit of the groups' `spend`."""
+    version: str = ""
+    digest: str = ""
+    """SHA-256 of its source, as far as it has one; else of what describes it."""
+    provider: str = ""
+    """Where it comes from: `python`, `package:NAME`, `mcp:NAME`, `openapi:NAME`."""
+
+    @property
+    def spec(self) -> ToolSpec:
+        """What a model is shown."""
+        function = FunctionSpec(name=self.name, description=self.description, parameters=self.parameters)
+        return ToolSpec(function=function)
+
+
+class Caller(Record, frozen=True):
+    """Who calls: the agent's name, its process, and its own folder, which boxes may write."""
+
+    agent: str
+    folder: str
+    pid: int = 0
+
+    @property
+    def work(self) -> Path:
+        return Path(self.folder)
+
+
+class ToolResult(Record, frozen=True):
+    """`text` is for the model: a text as it is, other values as JSON. `value`: the same, not cut short.
+    `file`: where in the caller's folder the whole text is, if `text` is only its beginning."""
+
+    id: str
+    tool: str
+    text: str
+    value: Any = None
+    file: str = ""
+    waited_s: float = 0.0
+    run_s: float = 0.0
+
+
+class Boxed(Protocol):
+    """Runs a program in the caller's own box."""
+
+    async def __call__(self, caller: Caller, run: Run, profile: Profile) -> Outcome: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a running tool is given besides its arguments."""
+
+    caller: Caller
+    boxed: Boxed
+
+
+Body = Callable[[Context, dict[str, Any]], Awaitable[Any]]
+"""Runs the tool; the arguments have been checked. Raises ToolError; ValueError, LookupError, ArithmeticError,
+TypeError and OSError are the caller's fault too."""
+Keys = Callable[[Caller, Mapping[str, Any]], frozenset[str]]
+"""Resources that a call must have for itself: two calls that share a key do not run at once."""
+
+
+def no_keys(caller: Caller, arguments: Mapping[str, Any]) -> frozenset[str]:
+    return frozenset()
+
+
+def own_box(caller: Caller, arguments: Mapping[str, Any]) -> frozenset[str]:
+    """For tools that run in the caller's box, which takes one run at a time."""
+    return frozenset({f"box:{caller.agent}"})
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A tool and what runs it."""
+
+    tool: Tool
+    body: Body
+    keys: Keys = no_keys
+
+
+@overload
+def tool(function: Callable[..., Any], /) -> Bound: ...
+@overload
+def tool(*, name: str = "", keys: Keys = no_keys, **facts: Any) -> Callable[[Callable[..., Any]], Bound]: ...
+
+
+def tool(
+    function: Callable[..., Any] | None = None, /, *, name: str = "", keys: Keys = no_keys, **facts: Any
+) -> Bound | Callable[[Callable[..., Any]], Bound]:
+    """Make a tool of a typed Python function: `@tool` or `@tool(effect="pure", concurrency=2)`.
+
+    `facts` are fields of `Tool`. An argument annotated with `Context` is given the context and is no argument
+    of the tool's. A plain function must not block: it runs on the event loop; let one that does be `async` and
+    use a thread. Raises TypeError for arguments without a type."""
+    if function is None:
+        return lambda function: bind(function, name=name, keys=keys, **facts)
+    return bind(function)
+
+
+def bind(function: Callable[..., Any], *, name: str = "", keys: Keys = no_keys, **facts: Any) -> Bound:
+    """`function` as a tool; see `tool`."""
+    name = name or getattr(function, "__name__", "tool")
+    wanted = [n for n, kind in inspect.get_annotations(function, eval_str=True).items() if kind is Context]
+    struct = schema.arguments(function, name, wanted)
+
+    async def body(context: Context, arguments: dict[str, Any]) -> Any:
+        try:
+            filled = msgspec.convert(arguments, struct, strict=False)  # to JSON Schema, 3.0 is an integer
+        except msgspec.ValidationError as error:  # what it can't say
+            raise ToolError(f"{name}: {error}.", "Correct that argument.") from error
+        given = {field: getattr(filled, field) for field in struct.__struct_fields__}
+        result = function(**given, **dict.fromkeys(wanted, context))
+        return await result if inspect.isawaitable(result) else result
+
+    described = Tool(
+        name=name,
+        description=schema.summary(function),
+        parameters=schema.of(struct, inspect.getdoc(function) or ""),
+        digest=digest_of(function),
+        **{"provider": "python", **facts},
+    )
+    return Bound(described, body, keys)
+
+
+def digest_of(function: Callable[..., Any]) -> str:
+    """SHA-256 of the function's source; of its byte code where there is none."""
+    try:
+        return hashlib.sha256(inspect.getsource(function).encode()).hexdigest()
+    except OSError:
+        return hashlib.sha256(function.__code__.co_code).hexdigest()
