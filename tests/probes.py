@@ -23,7 +23,7 @@ from aios.tools.sandbox.landlock import Landlock
 from aios.tools.sandbox.profile import Profile, Run
 
 PROFILE = Profile(
-    wall_s=1.0, cpu_s=0.6, memory_mb=128, processes=16, open_files=64, disk_mb=8, files=300, tmp_mb=4,
+    wall_s=2.0, cpu_s=0.6, memory_mb=128, processes=16, open_files=64, disk_mb=8, files=300, tmp_mb=4,
     output_bytes=100_000,
 )  # fmt: skip
 CALLS = (  # noqa: SIM905

@@ -27,6 +27,10 @@ class Provider(Protocol):
 
     name: str
 
+    def start(self, tasks: asyncio.TaskGroup) -> None:
+        """It is offered from now on; `tasks` owns whatever tasks it makes."""
+        ...
+
     async def tools(self) -> Mapping[str, Bound]:
         """Its tools by their whole names; loads or connects when first asked. Raises ToolUnavailable."""
         ...
@@ -50,15 +54,19 @@ class Registry:
         self._bound: dict[str, Bound] = {}
         self._providers: dict[str, Provider] = {}
         self._checked: dict[str, Known] = {}
+        self._tasks: asyncio.TaskGroup | None = None
 
     async def __aenter__(self) -> Self:
+        self._tasks = await asyncio.TaskGroup().__aenter__()
+        for provider in self._providers.values():
+            provider.start(self._tasks)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        providers, self._providers = self._providers, {}
-        async with asyncio.TaskGroup() as tasks:
-            for provider in providers.values():
-                tasks.create_task(provider.close())
+        assert self._tasks is not None
+        for provider in self._providers.values():
+            await provider.close()
+        await self._tasks.__aexit__(None, None, None)
 
     def add(self, what: Bound | Provider) -> None:
         """Raises Conflict, InvalidSchema."""
@@ -70,6 +78,8 @@ class Registry:
             self._bound[name] = what
         else:
             self._providers[name] = what
+            if self._tasks is not None:
+                what.start(self._tasks)
 
     async def remove(self, name: str) -> None:
         """Raises NotFound."""

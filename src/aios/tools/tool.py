@@ -167,9 +167,9 @@ def bind(function: Callable[..., Any], *, name: str = "", keys: Keys = no_keys, 
         description=schema.summary(function),
         parameters=schema.of(struct, inspect.getdoc(function) or ""),
         digest=digest_of(function),
-        **{"provider": "python", **facts},
+        provider="python",
     )
-    return Bound(described, body, keys)
+    return Bound(msgspec.structs.replace(described, **facts), body, keys)
 
 
 def digest_of(function: Callable[..., Any]) -> str:

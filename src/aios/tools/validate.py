@@ -184,6 +184,6 @@ def _example(schema: Any, root: JsonObject, depth: int) -> Any:
     if "object" in kinds and depth < DEPTH:
         known: JsonObject = schema.get("properties", {})
         return {name: _example(known.get(name, {}), root, depth + 1) for name in schema.get("required", [])}
-    plain = {"array": [], "integer": schema.get("minimum", 1), "number": schema.get("minimum", 1.5)}
+    plain: JsonObject = {"array": [], "integer": schema.get("minimum", 1), "number": schema.get("minimum", 1.5)}
     plain |= {"boolean": True, "null": None, "string": "text"}
     return next((plain[kind] for kind in ("string", *plain) if kind in kinds), "text")

@@ -1,0 +1,17 @@
+"""The tools that come with AIOS. They work offline but for `web`, which is off until hosts are allowed."""
+
+from __future__ import annotations
+
+from aios.tools.builtin.boxed import boxed_tools
+from aios.tools.builtin.calculator import calculator
+from aios.tools.builtin.clock import clock
+from aios.tools.builtin.web import Web
+from aios.tools.sandbox.profile import Profile
+from aios.tools.tool import Bound
+
+
+def builtin_tools(*, profile: Profile | None = None, allowed_hosts: tuple[str, ...] = ()) -> list[Bound]:
+    """All of them. `profile`: limits of what runs in a box. `allowed_hosts`: those that may be fetched from;
+    without any the web tools are left out."""
+    web = Web(allowed_hosts).tools() if allowed_hosts else []
+    return [calculator, clock, *boxed_tools(profile or Profile()), *web]

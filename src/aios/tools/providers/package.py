@@ -46,6 +46,8 @@ class Package:
         self._tools: dict[str, Bound] | None = None
         self._loading = asyncio.Lock()
 
+    def start(self, tasks: asyncio.TaskGroup) -> None: ...
+
     async def tools(self) -> Mapping[str, Bound]:
         """Raises ToolUnavailable if its code can't be loaded."""
         async with self._loading:

@@ -65,7 +65,7 @@ class Boxes:
         return sum(place.box is not None for place in self._places.values())
 
     async def run(self, owner: str, work: Path, run: Run, profile: Profile) -> Outcome:
-        """Run it in the box of `owner` over `work`, after what runs there already. Raises SandboxUnavailable."""
+        """Run it in the box of `owner` over `work`, after what runs there. Raises SandboxUnavailable."""
         key = (owner, str(work), msgspec.json.encode(profile))
         place = self._places.setdefault(key, _Place())
         self._places.move_to_end(key)

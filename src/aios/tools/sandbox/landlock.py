@@ -19,6 +19,8 @@ from aios.tools.sandbox.profile import Profile, Strength
 ABI = 6
 """The first version with scopes: before it a box could signal whatever has its uid."""
 CREATE_RULESET = 444
+UNRELATED = 256
+"""Processes of the same uid that may begin after a box: they count for its rlimit, so it is that much wider."""
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 TEMPORARY = ".tmp"
 
@@ -41,6 +43,7 @@ class Landlock:
         lacks = (
             "namespaces: names and sizes of the host's files can be seen (not what is in them)",
             "a /tmp of its own: temporary files are in the work folder",
+            "an exact limit of processes where it has the kernel's uid: they are counted 20 times a second",
             "changing a file's mode, owner or times by its path (refused)",
         )
         return Strength(name=self.name, usable=True, holds=holds, lacks=lacks, mend=mend)
@@ -81,7 +84,7 @@ class Landlock:
             "filter": seccomp.hex(),
             "streams": temporary,
             "temporary": [temporary],
-            "limits": host.limits(profile, others=0 if uid else processes_of(os.getuid())),
+            "limits": host.limits(profile, others=0 if uid else processes_of(os.getuid()) + UNRELATED),
         }
         made = host.environment(profile, prefix, str(work), temporary)
         variables = [f"{name}={value}" for name, value in made.items()]

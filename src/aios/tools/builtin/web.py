@@ -1,0 +1,144 @@
+"""Fetching from the web: only from hosts that are on a list, and never from this machine's own network.
+
+A name that is allowed may resolve to an address that is not: so the connection is made to an address that was
+looked up and checked here, and every redirect is checked like the first request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import Awaitable, Callable
+from fnmatch import fnmatch
+from typing import Any
+from urllib.parse import urljoin
+
+import httpx
+import msgspec
+
+from aios.errors import ToolError, ToolTimeout, ToolUnavailable
+from aios.syscalls import Record
+from aios.tools.builtin.html import Reader
+from aios.tools.tool import Bound, Flags, bind
+
+MOST_BYTES = 4 << 20
+REDIRECTS = 5
+Resolve = Callable[[str, int], Awaitable[list[str]]]
+
+
+class Page(Record, frozen=True):
+    url: str
+    status: int
+    kind: str
+    """Its content type."""
+    text: str
+    title: str = ""
+    cut: bool = False
+    """It was longer than what is read."""
+
+
+class Web:
+    """`allowed`: host names, with `*` for any part (`*.example.org`); none: nothing can be fetched. `resolve`:
+    addresses of a host and port. `private`: addresses of private networks may be reached too (tests)."""
+
+    def __init__(
+        self,
+        allowed: tuple[str, ...],
+        *,
+        client: httpx.AsyncClient | None = None,
+        resolve: Resolve | None = None,
+        private: bool = False,
+        timeout_s: float = 30.0,
+    ) -> None:
+        self._allowed, self._private, self._timeout_s = allowed, private, timeout_s
+        self._client = client
+        self._resolve = resolve or _resolve
+
+    def tools(self) -> list[Bound]:
+        flags = Flags(returns_untrusted=True, sends_out=True)
+        facts: dict[str, Any] = {"effect": "idempotent", "flags": flags, "concurrency": 8, "timeout_s": 120.0}
+        return [bind(self.http_fetch, **facts), bind(self.web_page, **facts)]
+
+    async def http_fetch(self, url: str) -> Page:
+        """Fetch an http or https address as text. Only hosts that the owner of this machine allowed.
+
+        url: the address
+        """
+        return await self._get(url)
+
+    async def web_page(self, url: str) -> Page:
+        """Read a web page: its title and its text, without markup, menus' scripts and styles.
+
+        url: the address
+        """
+        page = await self._get(url)
+        if "html" not in page.kind:
+            return page
+        reader = Reader()
+        reader.feed(page.text)
+        reader.close()
+        return msgspec.structs.replace(page, text=reader.text(), title=reader.title.strip())
+
+    async def _get(self, url: str) -> Page:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                if self._client is not None:
+                    return await self._follow(self._client, url)
+                async with httpx.AsyncClient(trust_env=False) as client:
+                    return await self._follow(client, url)
+        except TimeoutError as error:
+            raise ToolTimeout(f"{url} did not answer in {self._timeout_s:g} s.", "Try again later.") from error
+        except httpx.InvalidURL as error:
+            raise ToolError(f"{url!r} is no address: {error}.", "Write https://host/path.") from error
+        except httpx.HTTPError as error:
+            raise ToolUnavailable(f"{url}: {error!r}.", "Try again later.", retry_after=5.0) from error
+
+    async def _follow(self, client: httpx.AsyncClient, url: str) -> Page:
+        for _ in range(REDIRECTS + 1):
+            response = await self._send(client, httpx.URL(url))
+            try:
+                if not response.is_redirect:
+                    return await _page(url, response)
+                url = urljoin(url, response.headers["location"])
+            finally:
+                await response.aclose()
+        raise ToolError(f"{url} redirects more than {REDIRECTS} times.", "Use the final address.")
+
+    async def _send(self, client: httpx.AsyncClient, url: httpx.URL) -> httpx.Response:
+        if url.scheme not in ("http", "https") or not url.host:
+            raise ToolError(f"{str(url)!r} is no web address.", "Write https://host/path.")
+        if not any(fnmatch(url.host.lower(), pattern.lower()) for pattern in self._allowed):
+            known = ", ".join(self._allowed) or "none"
+            raise ToolError(
+                f"{url.host} may not be fetched from.", f"Allowed: {known}. Its owner can add hosts."
+            )
+        port = url.port or (443 if url.scheme == "https" else 80)
+        addresses = await self._resolve(url.host, port)
+        if bad := [a for a in addresses if not self._private and not ipaddress.ip_address(a).is_global]:
+            raise ToolError(f"{url.host} is at {bad[0]}, which is not on the internet.", "Use a public host.")
+        host = url.host if url.port is None else f"{url.host}:{url.port}"
+        request = client.build_request(
+            "GET", url.copy_with(host=addresses[0]), headers={"Host": host, "User-Agent": "aios"},
+            extensions={"sni_hostname": url.host}, timeout=self._timeout_s,
+        )  # fmt: skip
+        return await client.send(request, stream=True, follow_redirects=False)
+
+
+async def _page(url: str, response: httpx.Response) -> Page:
+    content = bytearray()
+    async for piece in response.aiter_bytes():
+        content += piece
+        if len(content) > MOST_BYTES:
+            break
+    text = bytes(content[:MOST_BYTES]).decode(response.charset_encoding or "utf-8", "replace")
+    kind = response.headers.get("content-type", "").partition(";")[0]
+    return Page(url=url, status=response.status_code, kind=kind, text=text, cut=len(content) > MOST_BYTES)
+
+
+async def _resolve(host: str, port: int) -> list[str]:
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise ToolUnavailable(f"{host} can't be found: {error.strerror}.", "Check the name.") from error
+    return [str(entry[4][0]) for entry in found]
