@@ -35,8 +35,8 @@ class Tool(Record, frozen=True):
 
     name: str
     description: str = ""
-    parameters: dict[str, Any] = {"type": "object"}  # noqa: RUF012
-    """JSON Schema of the arguments."""
+    parameters: dict[str, Any] = {}  # noqa: RUF012
+    """JSON Schema of the arguments (an object)."""
     result: dict[str, Any] | None = None
     """JSON Schema of the result; None: anything."""
     effect: Effect = "opaque"

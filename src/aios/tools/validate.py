@@ -68,10 +68,14 @@ class Checker:
         schema = _resolved(schema, self._schema)
         if depth > DEPTH or not schema or self._fits(value, schema):
             return value  # what is right is left as it is
+        for choice in schema.get("anyOf", schema.get("oneOf", [])):
+            meant = self._coerce(value, choice, depth + 1)
+            if self._fits(meant, choice):
+                return meant
         kinds = _kinds(schema, self._schema)
         if isinstance(value, str):
             value = _from_text(value, kinds)
-        if "array" in kinds and not isinstance(value, list | dict | None) and "null" not in kinds:
+        if "array" in kinds and not isinstance(value, list | None):
             value = [value]
         if isinstance(value, dict):
             known: JsonObject = schema.get("properties", {})
@@ -94,6 +98,8 @@ def _definitions(root: JsonObject) -> JsonObject:
 
 def _told(error: ValidationError) -> str:
     """Which field, what was given, what was expected."""
+    while error.context:  # of several choices, the one that came furthest
+        error = max(error.context, key=lambda choice: len(choice.absolute_path))
     path = ".".join(map(str, error.absolute_path))
     given = repr(error.instance)
     given = given if len(given) <= 60 else given[:57] + "..."

@@ -132,6 +132,4 @@ def _bounded(value: Any) -> Any:
 
 def _refuse_over(bits: float) -> None:
     if bits > MOST_BITS:
-        raise ToolError(
-            f"A number would have more than {MOST_BITS} bits.", "Use smaller numbers, or floats (up to 1e308)."
-        )
+        raise ToolError(f"A number would have more than {MOST_BITS} bits.", "Use smaller numbers.")

@@ -106,7 +106,7 @@ class Web:
         raise ToolError(f"{url} redirects more than {REDIRECTS} times.", "Use the final address.")
 
     async def _send(self, client: httpx.AsyncClient, url: httpx.URL) -> httpx.Response:
-        if url.scheme not in ("http", "https") or not url.host:
+        if url.scheme not in ("http", "https") or not url.host or (url.port or 1) > 65535:
             raise ToolError(f"{str(url)!r} is no web address.", "Write https://host/path.")
         if not any(fnmatch(url.host.lower(), pattern.lower()) for pattern in self._allowed):
             known = ", ".join(self._allowed) or "none"

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 from aios.errors import ConfigError, ToolError, ToolUnavailable
@@ -61,7 +62,7 @@ class McpServer:
         self._lost = asyncio.Event()
         self._client: Client | None = None
         self._tools: dict[str, Bound] = {}
-        self._failures, self._trouble = 0, ""
+        self._failures, self._trouble, self._connected = 0, "", False
         self._answered = 0.0
         self._tasks: asyncio.TaskGroup | None = None
         self._server: asyncio.Task[None] | None = None
@@ -106,16 +107,17 @@ class McpServer:
                 self._trouble = _first(error)
                 log.warning("MCP server %s: %s", self.name, self._trouble)
             async with self._changed:
-                self._client = None
-                self._failures += 1
+                self._failures += not self._connected
+                self._client, self._connected = None, False
                 self._changed.notify_all()
-            delay = FIRST_DELAY_S if time.monotonic() - began > STEADY_S else min(2 * delay, MOST_DELAY_S)
+            delay = FIRST_DELAY_S if time.monotonic() - began > STEADY_S else delay
             await asyncio.sleep(delay)
+            delay = min(2 * delay, MOST_DELAY_S)
 
     async def _connect(self) -> None:
         """Connect, and return when the connection is lost."""
         self._lost.clear()
-        async with _client(self._settings) as client:
+        async with _connection(self._settings) as client:
             tools: list[McpTool] = []
             cursor: str | None = None
             while True:
@@ -128,7 +130,7 @@ class McpServer:
             bounds = [self._bound(tool, version) for tool in tools]
             async with self._changed:
                 self._tools = {bound.tool.name: bound for bound in bounds}
-                self._client, self._answered = client, time.monotonic()
+                self._client, self._answered, self._connected = client, time.monotonic(), True
                 self._changed.notify_all()
             await self._lost.wait()
             self._trouble = "it stopped answering"
@@ -192,7 +194,8 @@ class McpServer:
         return ToolUnavailable(what, "It is being started again: look first, then try again.", retry_after=1.0)
 
 
-def _client(settings: McpSettings) -> Client:
+@asynccontextmanager
+async def _connection(settings: McpSettings) -> AsyncGenerator[Client]:
     try:
         from mcp import Client, StdioServerParameters
         from mcp.client.streamable_http import streamable_http_client
@@ -203,11 +206,12 @@ def _client(settings: McpSettings) -> Client:
         parameters = StdioServerParameters(
             command=settings.command, args=list(settings.args), env=settings.env or None, cwd=settings.cwd
         )
-        return Client(parameters)
-    if settings.headers:
-        http = create_mcp_http_client(headers=settings.headers)
-        return Client(streamable_http_client(settings.url, http_client=http))
-    return Client(settings.url)
+        async with Client(parameters) as client:
+            yield client
+    else:
+        async with create_mcp_http_client(headers=settings.headers) as http:
+            async with Client(streamable_http_client(settings.url, http_client=http)) as client:
+                yield client
 
 
 def _lost_connection() -> tuple[type[Exception], ...]:

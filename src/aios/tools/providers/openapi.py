@@ -90,7 +90,7 @@ class OpenApi:
             parameters["$defs"] = self._schemas
         own = operation.get("operationId") or f"{method}_{path}"
         described = Tool(
-            name=f"{self.name}{SEPARATOR}{re.sub(r'[^A-Za-z0-9_-]+', '_', own).strip('_')}",
+            name=f"{self.name}{SEPARATOR}{re.sub(r'[^A-Za-z0-9-]+', '_', own).strip('_')}",
             description=operation.get("summary") or operation.get("description", ""), parameters=parameters,
             effect=METHODS[method], timeout_s=self._timeout_s, digest=self._digest,
             flags=Flags(returns_untrusted=True, sends_out=True, irreversible=method == "delete"),

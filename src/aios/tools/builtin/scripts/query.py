@@ -19,7 +19,7 @@ def main(
             rows = cursor.fetchmany(limit + 1)
             names = [column[0] for column in cursor.description or ()]
             values = [[_plain(value) for value in row] for row in rows[:limit]]
-            answer = {
+            answer: dict[str, object] = {
                 "columns": names,
                 "rows": values,
                 "more": len(rows) > limit,
@@ -37,4 +37,4 @@ def _plain(value: object) -> object:
     return f"<{len(value)} bytes>" if isinstance(value, bytes) else value
 
 
-sys.stdout.write(json.dumps(main(**json.load(sys.stdin))))
+json.dump(main(**json.load(sys.stdin)), sys.stdout)

@@ -39,4 +39,4 @@ def main(pattern: str, folder: str, glob: str, regex: bool, ignore_case: bool, l
     return {"matches": matches, "files_searched": files, "hits": hits}
 
 
-sys.stdout.write(json.dumps(main(**json.load(sys.stdin))))
+json.dump(main(**json.load(sys.stdin)), sys.stdout)

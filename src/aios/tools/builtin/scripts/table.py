@@ -136,4 +136,4 @@ def known(name: str, columns: list[str]) -> bool:
     return True
 
 
-sys.stdout.write(json.dumps(main(**json.load(sys.stdin))))
+json.dump(main(**json.load(sys.stdin)), sys.stdout)
