@@ -124,3 +124,15 @@ def test_agents_take_turns_and_each_ones_calls_stay_in_order(agents):
         mine = [item.id for item in served if item.agent == agent]
         assert mine == sorted(mine)
     assert len(order) == 0
+
+
+def test_tools_that_want_the_same_resource_take_turns():
+    started = []
+    table = Running(RoundRobin, 100, started.append)
+    for name in ("p", "q"):
+        table.admit(Tool(name=name), 0.0)
+    for number in range(8):
+        table.submit(Item(number, "a", "p" if number < 4 else "q", frozenset("k"), 0.0), 0.0)
+    for turn in range(8):
+        table.leave(started[turn], 0.0)
+    assert [item.tool for item in started[1:7]] == ["p", "q"] * 3

@@ -91,7 +91,6 @@ class ToolManager:
     async def remove(self, name: str) -> None:
         """Take away a tool or a provider, which is stopped. What runs of it goes on. Raises NotFound."""
         await self._registry.remove(name)
-        self._running.forget(name)
 
     @property
     def running(self) -> Running:

@@ -22,7 +22,7 @@ class Rate:
     """A token bucket: `per_min` calls a minute. Times are seconds of any steady clock."""
 
     def __init__(self, per_min: float, now: float) -> None:
-        self._per_s = per_min / 60
+        self.per_min, self._per_s = per_min, per_min / 60
         self._most = max(1.0, self._per_s * BURST_S)
         self._left, self._at = self._most, now
 
@@ -70,14 +70,11 @@ class Running:
     def admit(self, tool: Tool, now: float) -> None:
         """Learn (again) what the limits of a tool are."""
         self._limits[tool.name] = tool.concurrency
-        if tool.calls_per_min is not None and tool.name not in self._rates:
-            self._rates[tool.name] = Rate(tool.calls_per_min, now)
-        elif tool.calls_per_min is None:
+        rate = self._rates.get(tool.name)
+        if tool.calls_per_min is None:
             self._rates.pop(tool.name, None)
-
-    def forget(self, tool: str) -> None:
-        """The tool is gone; what runs of it goes on, and what waits for it too."""
-        self._rates.pop(tool, None)
+        elif rate is None or rate.per_min != tool.calls_per_min:
+            self._rates[tool.name] = Rate(tool.calls_per_min, now)
 
     def submit(self, item: Item, now: float) -> None:
         """Start it, or let it wait. Raises ToolBusy if too many wait."""

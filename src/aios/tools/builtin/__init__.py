@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aios.tools.builtin.boxed import boxed_tools
+from aios.tools.builtin.boxed import BoxedTools
 from aios.tools.builtin.calculator import calculator
 from aios.tools.builtin.clock import clock
 from aios.tools.builtin.web import Web
@@ -14,4 +14,4 @@ def builtin_tools(*, profile: Profile | None = None, allowed_hosts: tuple[str, .
     """All of them. `profile`: limits of what runs in a box. `allowed_hosts`: those that may be fetched from;
     without any the web tools are left out."""
     web = Web(allowed_hosts).tools() if allowed_hosts else []
-    return [calculator, clock, *boxed_tools(profile or Profile()), *web]
+    return [calculator, clock, *BoxedTools(profile or Profile()).tools(), *web]

@@ -19,6 +19,8 @@ from aios.syscalls import Record
 from aios.tools.sandbox.profile import Outcome, Profile, Run
 from aios.tools.tool import Bound, Context, Flags, bind, own_box
 
+START_S = 60.0
+"""Besides the time of the run: a new box may have to wait for others."""
 WHY = {
     "wall": "it took longer than {0.wall_s:g} s",
     "cpu": "it used more than {0.cpu_s:g} s of processor time",
@@ -40,30 +42,53 @@ class Ended(Record, frozen=True):
     note: str = ""
 
 
-def boxed_tools(profile: Profile) -> list[Bound]:
-    """`python`, `shell`, `text_search`, `sql` and `table` within the limits of `profile`."""
-    reads = Flags(reads_private=True)
+class Condition(Record, frozen=True):
+    column: str
+    op: Literal["==", "!=", "<", "<=", ">", ">=", "contains", "in"]
+    value: str | int | float | bool | list[str | int | float | bool | None] | None
 
-    async def python(code: str, context: Context, session: bool = False) -> Ended:
+
+class Aggregate(Record, frozen=True):
+    op: Literal["count", "sum", "mean", "min", "max", "distinct"]
+    column: str = ""
+
+
+class BoxedTools:
+    """They run within the limits of `profile`."""
+
+    def __init__(self, profile: Profile) -> None:
+        self._profile = profile
+
+    def tools(self) -> list[Bound]:
+        """`python`, `shell`, `sql`, `text_search` and `table`."""
+        facts: dict[str, Any] = {
+            "keys": own_box, "profile": self._profile, "flags": Flags(reads_private=True),
+            "timeout_s": self._profile.wall_s + START_S,
+        }  # fmt: skip
+        readers = [bind(function, effect="idempotent", **facts) for function in (self.text_search, self.table)]
+        return [*(bind(function, **facts) for function in (self.python, self.shell, self.sql)), *readers]
+
+    async def python(self, code: str, context: Context, session: bool = False) -> Ended:
         """Run Python code in a sandbox without network; the value of a last expression is shown. The current
         folder is yours: what is in it can be read, and what is written to it stays.
 
         code: Python source
         session: keep variables for the next call with session
         """
-        outcome = await context.boxed(context.caller, Run(code=code, session=session), profile)
-        return _ended(outcome, profile, session=session)
+        outcome = await context.boxed(context.caller, Run(code=code, session=session), self._profile)
+        return _ended(outcome, self._profile, session=session)
 
-    async def shell(command: str, context: Context, stdin: str = "") -> Ended:
+    async def shell(self, command: str, context: Context, stdin: str = "") -> Ended:
         """Run a shell command in a sandbox without network, in your own folder.
 
         command: for /bin/sh
         stdin: text for its standard input
         """
         run = Run(argv=("/bin/sh", "-c", command), stdin=stdin.encode())
-        return _ended(await context.boxed(context.caller, run, profile), profile)
+        return _ended(await context.boxed(context.caller, run, self._profile), self._profile)
 
     async def text_search(
+        self,
         pattern: str, context: Context, folder: str = ".", glob: str = "*", regex: bool = False,
         ignore_case: bool = True, limit: int = 100,
     ) -> dict[str, Any]:  # fmt: skip
@@ -76,9 +101,10 @@ def boxed_tools(profile: Profile) -> list[Bound]:
         """
         arguments = {"pattern": pattern, "folder": folder, "glob": glob, "regex": regex,
                      "ignore_case": ignore_case, "limit": limit}  # fmt: skip
-        return await _script("search", arguments, context, profile)
+        return await self._script("search", arguments, context)
 
     async def sql(
+        self,
         database: str, query: str, context: Context, parameters: list[str | int | float | None] | None = None,
         write: bool = False, limit: int = 200,
     ) -> dict[str, Any]:  # fmt: skip
@@ -90,9 +116,10 @@ def boxed_tools(profile: Profile) -> list[Bound]:
         """
         arguments = {"database": database, "query": query, "parameters": parameters or [], "write": write,
                      "limit": limit}  # fmt: skip
-        return await _script("query", arguments, context, profile)
+        return await self._script("query", arguments, context)
 
     async def table(
+        self,
         file: str, context: Context, select: list[str] | None = None, where: list[Condition] | None = None,
         group_by: list[str] | None = None, aggregate: list[Aggregate] | None = None, order_by: str = "",
         descending: bool = False, limit: int = 100,
@@ -112,41 +139,25 @@ def boxed_tools(profile: Profile) -> list[Bound]:
             "group_by": group_by or [], "aggregate": msgspec.to_builtins(aggregate or []), "order_by": order_by,
             "descending": descending, "limit": limit,
         }  # fmt: skip
-        return await _script("table", arguments, context, profile)
+        return await self._script("table", arguments, context)
 
-    timeout = profile.wall_s + 60.0  # the box ends it first; a new box takes a moment
-    facts: dict[str, Any] = {"keys": own_box, "profile": profile, "timeout_s": timeout, "flags": reads}
-    readers = [bind(f, effect="idempotent", **facts) for f in (text_search, table)]
-    return [bind(python, **facts), bind(shell, **facts), bind(sql, **facts), *readers]
-
-
-class Condition(Record, frozen=True):
-    column: str
-    op: Literal["==", "!=", "<", "<=", ">", ">=", "contains", "in"]
-    value: str | int | float | bool | list[str | int | float | bool | None] | None
-
-
-class Aggregate(Record, frozen=True):
-    op: Literal["count", "sum", "mean", "min", "max", "distinct"]
-    column: str = ""
-
-
-async def _script(name: str, arguments: dict[str, Any], context: Context, profile: Profile) -> dict[str, Any]:
-    code = files("aios.tools.builtin.scripts").joinpath(f"{name}.py").read_text("utf-8")
-    run = Run(code=code, stdin=json.dumps(arguments).encode())
-    outcome = await context.boxed(context.caller, run, profile)
-    if outcome.reason:
-        why = WHY[outcome.reason].format(profile)
-        raise (ToolTimeout if outcome.reason in ("wall", "cpu") else ToolError)(
-            f"It was stopped: {why}.", "Ask for less."
-        )
-    try:
-        answer: dict[str, Any] = json.loads(outcome.stdout)
-    except ValueError as error:
-        raise ToolError(f"It failed: {_text(outcome.stderr)[-500:]}", "Try other arguments.") from error
-    if "error" in answer:
-        raise ToolError(answer["error"], answer["mend"])
-    return answer
+    async def _script(self, name: str, arguments: dict[str, Any], context: Context) -> dict[str, Any]:
+        profile = self._profile
+        code = files("aios.tools.builtin.scripts").joinpath(f"{name}.py").read_text("utf-8")
+        run = Run(code=code, stdin=json.dumps(arguments).encode())
+        outcome = await context.boxed(context.caller, run, profile)
+        if outcome.reason:
+            why = WHY[outcome.reason].format(profile)
+            raise (ToolTimeout if outcome.reason in ("wall", "cpu") else ToolError)(
+                f"It was stopped: {why}.", "Ask for less."
+            )
+        try:
+            answer: dict[str, Any] = json.loads(outcome.stdout)
+        except ValueError as error:
+            raise ToolError(f"It failed: {_text(outcome.stderr)[-500:]}", "Try other arguments.") from error
+        if "error" in answer:
+            raise ToolError(answer["error"], answer["mend"])
+        return answer
 
 
 def _ended(outcome: Outcome, profile: Profile, *, session: bool = False) -> Ended:

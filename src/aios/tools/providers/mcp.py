@@ -209,9 +209,11 @@ async def _connection(settings: McpSettings) -> AsyncGenerator[Client]:
         async with Client(parameters) as client:
             yield client
     else:
-        async with create_mcp_http_client(headers=settings.headers) as http:
-            async with Client(streamable_http_client(settings.url, http_client=http)) as client:
-                yield client
+        async with (
+            create_mcp_http_client(headers=settings.headers) as http,
+            Client(streamable_http_client(settings.url, http_client=http)) as client,
+        ):
+            yield client
 
 
 def _lost_connection() -> tuple[type[Exception], ...]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import struct
 import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Literal, Protocol
+
+import msgspec
 
 from aios.errors import SandboxUnavailable
 from aios.tools.sandbox.profile import Outcome, Profile, Reason, Run, Strength
@@ -65,8 +66,8 @@ class Box:
         self._watch.begin()
         try:
             self._send(run)
-            header, out, err = await self._receive(self._profile.wall_s + GRACE_S)
-            reason: Reason = header["reason"]
+            reply, out, err = await self._receive(self._profile.wall_s + GRACE_S)
+            reason: Reason = reply.reason
             if self._watch.folder_due and not reason:
                 reason = await asyncio.to_thread(self._watch.folder)
         except _OverLimit as over:
@@ -79,8 +80,8 @@ class Box:
         if not reason and max(len(out), len(err)) > cap:
             reason = "output"
         return Outcome(
-            status=header["status"], stdout=out[:cap], stderr=err[:cap], reason=reason, seconds=seconds,
-            fresh=fresh or (run.session and header["fresh"]),
+            status=reply.status, stdout=out[:cap], stderr=err[:cap], reason=reason, seconds=seconds,
+            fresh=fresh or (run.session and reply.fresh),
         )  # fmt: skip
 
     async def close(self) -> None:
@@ -121,26 +122,21 @@ class Box:
             "wall_s": self._profile.wall_s, "output_bytes": self._profile.output_bytes,
             "sizes": [len(code), len(run.stdin)],
         }  # fmt: skip
-        text = json.dumps(header).encode()
+        text = msgspec.json.encode(header)
         self._out.write(struct.pack(">I", len(text)) + text + code + run.stdin)
 
-    async def _receive(self, wall_s: float) -> tuple[dict[str, Any], bytes, bytes]:
+    async def _receive(self, wall_s: float) -> tuple[_Reply, bytes, bytes]:
         """One frame, while watching the limits. What is in it is not trusted."""
         until = time.monotonic() + wall_s
         try:
-            header = await self._read(struct.unpack(">I", await self._read(4, until))[0], until, HEADER)
-            found = json.loads(header)
-            out, err = [await self._read(int(n), until, self._profile.output_bytes + 1) for n in found["sizes"]]
-            clean = {
-                "status": int(found["status"]),
-                "reason": found.get("reason", "") if found.get("reason") in REASONS else "",
-                "fresh": bool(found.get("fresh")),
-            }
-        except (asyncio.IncompleteReadError, ConnectionError, ValueError, TypeError, KeyError) as error:
+            size = struct.unpack(">I", await self._read(4, until, 4))[0]
+            reply = msgspec.json.decode(await self._read(size, until, HEADER), type=_Reply)
+            out, err = [await self._read(n, until, self._profile.output_bytes + 1) for n in reply.sizes]
+        except (asyncio.IncompleteReadError, ConnectionError, ValueError, RecursionError) as error:
             raise _OverLimit("lost") from error
-        return clean, out, err
+        return reply, out, err
 
-    async def _read(self, size: int, until: float, most: int = 4) -> bytes:
+    async def _read(self, size: int, until: float, most: int) -> bytes:
         if size > most:
             raise ValueError(size)
         while True:
@@ -157,8 +153,13 @@ class Box:
                     raise _OverLimit(reason) from None
 
 
-REASONS = ("wall", "processes", "output")
-"""What a zygote may end a run for."""
+class _Reply(msgspec.Struct):
+    """What a zygote says of a run. `sizes`: bytes of both outputs, which follow."""
+
+    status: int
+    sizes: tuple[int, int]
+    reason: Literal["", "wall", "processes", "output"] = ""
+    fresh: bool = False
 
 
 class _OverLimit(Exception):

@@ -24,11 +24,12 @@ Key = tuple[str, str, bytes]
 
 
 class _Place:
-    """Where the box of one key is, or will be."""
+    """Where the box of one key is, or will be. `running`: it is used, or being opened."""
 
     def __init__(self) -> None:
         self.turn = asyncio.Lock()
         self.users = 0
+        self.running = False
         self.used = 0.0
         self.box: Box | None = None
 
@@ -61,8 +62,8 @@ class Boxes:
             await _close(self._places.popitem()[1])
 
     def __len__(self) -> int:
-        """How many boxes there are."""
-        return sum(place.box is not None for place in self._places.values())
+        """How many boxes there are, with those being opened."""
+        return sum(place.running or place.box is not None for place in self._places.values())
 
     async def run(self, owner: str, work: Path, run: Run, profile: Profile) -> Outcome:
         """Run it in the box of `owner` over `work`, after what runs there. Raises SandboxUnavailable."""
@@ -72,10 +73,13 @@ class Boxes:
         place.users += 1
         try:
             async with place.turn, self._busy:
+                place.running = True
                 if place.box is None or place.box.closed:
+                    place.box = None
                     place.box = await self._open(work, profile)
                 return await place.box.run(run)
         finally:
+            place.running = False
             place.users -= 1
             place.used = time.monotonic()
 
@@ -87,23 +91,23 @@ class Boxes:
     async def _open(self, work: Path, profile: Profile) -> Box:
         async with self._finding:
             self._sandbox = self._sandbox or await self._find()
-        while len(self) >= self._most and (idle := self._idle(0.0)):
-            await _close(self._places.pop(idle[0]))
+        while len(self) > self._most:
+            # No more than `most` run, so of these one is idle: the one that was used longest ago goes.
+            await _close(next(place for place in self._places.values() if place.box and not place.running))
         await asyncio.to_thread(work.mkdir, 0o700, True, True)
         return await self._sandbox.open(work, profile)
-
-    def _idle(self, seconds: float) -> list[Key]:
-        before = time.monotonic() - seconds
-        return [key for key, place in self._places.items() if not place.users and place.used <= before]
 
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(self._idle_s / 2)
-            for key in self._idle(self._idle_s):
-                if (place := self._places.get(key)) and not place.users:
-                    await _close(self._places.pop(key))
+            before = time.monotonic() - self._idle_s
+            for key, place in list(self._places.items()):
+                if not place.users and place.used <= before:
+                    del self._places[key]
+                    await _close(place)
 
 
 async def _close(place: _Place) -> None:
-    if place.box is not None:
-        await place.box.close()
+    box, place.box = place.box, None
+    if box is not None:
+        await box.close()

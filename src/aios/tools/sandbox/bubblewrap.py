@@ -82,15 +82,8 @@ class Bubblewrap:
             outer += ["--", *host.drop(uid), binary]
         else:
             outer = [str(self._binary)]
-        mounts = [
-            *_system(),
-            "--ro-bind-data",
-            str(passwd),
-            "/etc/passwd",
-            "--ro-bind-data",
-            str(group),
-            "/etc/group",
-        ]
+        mounts = [*_system(), "--ro-bind-data", str(passwd), "/etc/passwd"]
+        mounts += ["--ro-bind-data", str(group), "/etc/group"]
         if inside != prefix:
             mounts += ["--ro-bind", str(reach["python"]), PYTHON]
         for i, mount in enumerate(profile.readable):

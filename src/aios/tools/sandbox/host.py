@@ -14,6 +14,15 @@ from typing import Any
 from aios.tools.sandbox.profile import Profile
 from aios.tools.sandbox.watch import SPARE
 
+MODULES = ("confine", "inside")
+BOOT = """
+import json, sys
+modules, config = json.loads(sys.argv[1])
+for name, source in modules:
+    module = sys.modules[name] = type(sys)(name)
+    exec(compile(source, name, "exec"), module.__dict__)
+module.main(config)
+"""
 FIRST_UID = 0x2AAA0000
 UIDS = 1 << 16
 SYSTEM_FOLDERS = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
@@ -22,8 +31,11 @@ SYSTEM_FILES = ("/etc/ld.so.cache", "/etc/alternatives", "/etc/localtime")
 
 def zygote(python: str, config: dict[str, Any]) -> list[str]:
     """The command that starts `inside.py`."""
-    source = files("aios.tools.sandbox").joinpath("inside.py").read_text("utf-8")
-    return [python, "-I", "-S", "-c", source, json.dumps(config)]
+    folder = files("aios.tools.sandbox")
+    modules = [
+        (f"aios.tools.sandbox.{name}", folder.joinpath(f"{name}.py").read_text("utf-8")) for name in MODULES
+    ]
+    return [python, "-I", "-S", "-c", BOOT, json.dumps([modules, config])]
 
 
 def python_prefix() -> Path:

@@ -1,6 +1,6 @@
 """What runs inside a box: it forks a child for each run and reports how that ended.
 
-Read as text by the host and given to `python -I -S -c`, so it imports the standard library alone. Frames on
+Given as text to a `python -I -S` (`host.py`), it imports the standard library and `confine.py` alone. Frames on
 standard input and output: 4 bytes length of a JSON header (big endian), the header, and two blobs as long as
 its `sizes`. Forking a warm interpreter costs 2 ms where starting one costs 30.
 
@@ -11,7 +11,6 @@ the host (`box.py`), the kernel (rlimits) and the namespaces.
 from __future__ import annotations
 
 import ast
-import ctypes
 import gc
 import json
 import linecache
@@ -28,7 +27,15 @@ from contextlib import suppress
 from itertools import pairwise
 from typing import Any, BinaryIO
 
-PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SET_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 4, 22, 36, 38
+from aios.tools.sandbox.confine import (
+    PR_SET_DUMPABLE,
+    PR_SET_PDEATHSIG,
+    PR_SET_SUBREAPER,
+    Landlock,
+    prctl,
+    seccomp,
+)
+
 WARM = ("csv", "datetime", "decimal", "math", "pathlib", "random", "re", "sqlite3", "statistics", "threading")
 TICK_S = 0.1
 GRACE_S = 1.0
@@ -68,14 +75,10 @@ class Zygote:
                 run = self._session = self._session or Session(self._become, self._streams)
                 run.send(code, header["cpu_s"])
         except OSError as error:  # what earlier runs left behind takes all there is
-            self._session = None
-            self._sweep(None)
-            self._clear()
+            self._sweep(all=True)
             return {"status": 1, "reason": "processes"}, b"", f"can't start: {error}\n".encode()
         status, reason = run.watch(time.monotonic() + header["wall_s"], header["output_bytes"])
-        if not self._sweep(self._session if self._session and not self._session.ended else None):
-            self._session = None
-            self._clear()
+        self._sweep()
         out, err = run.output(header["output_bytes"])
         return {"status": status, "reason": reason, "fresh": fresh}, out, err
 
@@ -88,26 +91,34 @@ class Zygote:
             self._landlock.protect_parent()
             prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
-    def _sweep(self, keep: Session | None) -> bool:
-        """Kill what the run left behind, and reap it. Whether `keep` is still there."""
-        if self._landlock and keep and keep.ran:
-            keep.ran = False  # nothing tells its children from it: they end with it
-        elif not self._landlock and keep and kill_all_but({1, os.getpid(), keep.pid}):
-            keep.ran = False
-        else:
-            keep = None
+    def _sweep(self, *, all: bool = False) -> None:
+        """Kill what the run left behind and reap it, but not (unless `all`) the session; where there is none,
+        remove temporary files: they are shared by no runs but those of one session."""
+        session, self._session = self._session, None
+        if session and not session.ended:
+            if not all and self._spare(session):
+                self._session = session
+            else:
+                session.kill()
+        if self._session is None:
             kill(-1)
         while (pid := exited()) is not None:
-            if keep and pid == keep.pid:
-                keep.output(0)
-                keep.close()
-                keep = None
+            if self._session and pid == self._session.pid:
+                self._session.close()
+                self._session = None
             else:
                 os.waitpid(pid, 0)
-        return keep is not None
+        if self._session is None:
+            self._clear()
+
+    def _spare(self, session: Session) -> bool:
+        """Kill all but the session; False if that can't be done."""
+        ran, session.ran = session.ran, False
+        if self._landlock:
+            return ran  # nothing tells its children from it: they end with it
+        return kill_all_but({1, os.getpid(), session.pid})
 
     def _clear(self) -> None:
-        """Remove temporary files: they are shared by no runs but those of one session."""
         for folder in self._temporary:
             for path, folders, names in os.walk(folder, topdown=False):
                 for name in names + folders:
@@ -156,7 +167,7 @@ class Child:
             if time.monotonic() >= until:
                 return self._stop(poll), "wall"
             if max(os.fstat(file.fileno()).st_size for file in (self._out, self._err)) > cap:
-                return self._kill(), "output"
+                return self.kill(), "output"
         return self._finish(), ""
 
     def output(self, cap: int) -> tuple[bytes, bytes]:
@@ -165,8 +176,6 @@ class Child:
         for file in (self._out, self._err):
             found.append(os.pread(file.fileno(), cap + 1, 0))
             os.ftruncate(file.fileno(), 0)
-            if self.ended:
-                file.close()
         return found[0], found[1]
 
     def _done(self) -> int:
@@ -174,12 +183,12 @@ class Child:
         return self._exited
 
     def _finish(self) -> int:
-        return self._kill()
+        return self.kill()
 
     def _stop(self, poll: select.poll) -> int:
-        return self._kill()
+        return self.kill()
 
-    def _kill(self) -> int:
+    def kill(self) -> int:
         kill(self.pid)
         return self.close()
 
@@ -225,64 +234,16 @@ class Session(Child):
 
     def _finish(self) -> int:
         answer = os.read(self._answer, 1)
-        return answer[0] if answer else self._kill()
+        return answer[0] if answer else self.kill()
 
     def _stop(self, poll: select.poll) -> int:
         os.kill(self.pid, signal.SIGINT)  # the globals survive a KeyboardInterrupt
-        return self._finish() if poll.poll(GRACE_S * 1000) else self._kill()
+        return self._finish() if poll.poll(GRACE_S * 1000) else self.kill()
 
     def close(self) -> int:
         os.close(self._code)
         os.close(self._answer)
         return super().close()
-
-
-class Landlock:
-    """Rules of the kernel for this process and all it starts (Landlock ABI 6 and newer)."""
-
-    CREATE, ADD, RESTRICT = 444, 445, 446
-    FILE_ACCESS = 0xFFFF  # ABI 5: execute … ioctl_dev
-    READ = 0b1101  # execute, read a file, read a folder
-    ONE_FILE = 0xC007  # what of all this applies to what is no folder
-    TCP, SCOPES, SIGNALS = 0b11, 0b11, 0b10
-
-    def __init__(self) -> None:
-        self._syscall = ctypes.CDLL(None, use_errno=True).syscall
-
-    def restrict(self, rules: list[tuple[str, bool]]) -> None:
-        """From now on only the paths of `rules` can be opened; those with True may be written too."""
-        ruleset = self._create(self.FILE_ACCESS, self.TCP, self.SCOPES)
-        for path, writable in rules:
-            try:
-                fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
-            except FileNotFoundError:
-                continue
-            access = self.FILE_ACCESS if writable else self.READ
-            if not os.path.isdir(path):
-                access &= self.ONE_FILE
-            rule = struct.pack("=Qi", access, fd)
-            self._call(self.ADD, ruleset, 1, rule, 0)
-            os.close(fd)
-        self._apply(ruleset)
-
-    def protect_parent(self) -> None:
-        """From now on only processes that begin here can be signalled."""
-        self._apply(self._create(0, 0, self.SIGNALS))
-
-    def _create(self, files: int, network: int, scopes: int) -> int:
-        return self._call(self.CREATE, struct.pack("=QQQ", files, network, scopes), 24, 0)
-
-    def _apply(self, ruleset: int) -> None:
-        prctl(PR_SET_NO_NEW_PRIVS, 1)
-        self._call(self.RESTRICT, ruleset, 0)
-        os.close(ruleset)
-
-    def _call(self, number: int, *arguments: Any) -> int:
-        plain = [ctypes.c_ulong(a) if isinstance(a, int) else a for a in arguments]
-        result = self._syscall(ctypes.c_long(number), *plain)
-        if result < 0:
-            raise OSError(ctypes.get_errno(), "Landlock")
-        return result
 
 
 def work(header: dict[str, Any], code: str) -> int:
@@ -389,19 +350,6 @@ def limit_cpu(seconds: float) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (int(seconds) + 1, resource.RLIM_INFINITY))
 
 
-def prctl(option: int, value: int, pointer: bytes | None = None) -> None:
-    none = ctypes.c_ulong(0)
-    if ctypes.CDLL(None, use_errno=True).prctl(option, ctypes.c_ulong(value), pointer or none, none, none):
-        raise OSError(ctypes.get_errno(), f"prctl {option}")
-
-
-def seccomp(program: bytes) -> None:
-    """Use a BPF program as filter (struct sock_fprog: its length in instructions of 8 bytes, and a pointer)."""
-    code = ctypes.create_string_buffer(program)
-    pointer = struct.pack("@HP", len(program) // 8, ctypes.addressof(code))
-    prctl(PR_SET_SECCOMP, 2, pointer)
-
-
 def main(config: dict[str, Any]) -> None:
     """`limits`: rlimits by name. `rules` and `filter` (hex) are set where nothing outside sets them."""
     landlock: Landlock | None = None
@@ -427,7 +375,3 @@ def main(config: dict[str, Any]) -> None:
     prctl(PR_SET_DUMPABLE, 0)  # the children share its uid: without this they could read and write it
     Zygote(landlock, config["streams"], config["temporary"]).serve()
     kill(-1)
-
-
-if __name__ == "__main__":
-    main(json.loads(sys.argv[1]))

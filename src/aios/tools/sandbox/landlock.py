@@ -44,6 +44,7 @@ class Landlock:
             "namespaces: names and sizes of the host's files can be seen (not what is in them)",
             "a /tmp of its own: temporary files are in the work folder",
             "an exact limit of processes where it has the kernel's uid: they are counted 20 times a second",
+            "an end of what a Python session leaves behind before the session's own end",
             "changing a file's mode, owner or times by its path (refused)",
         )
         return Strength(name=self.name, usable=True, holds=holds, lacks=lacks, mend=mend)
