@@ -63,6 +63,13 @@ async def test_a_session_that_ended_is_told_of(box):
     assert (again.stdout, again.fresh) == (b"False\n", True)
 
 
+async def test_sessions_that_end_leave_nothing_open_in_the_box(box):
+    for _ in range(50):
+        assert (await box.run(Run(code="import os; os._exit(5)", session=True))).status == 5
+    assert (await box.run(Run(code="open('f', 'w').fileno()"))).stdout == b"3\n"
+    assert not box.closed
+
+
 async def test_long_output_is_cut_and_said_to_be(box):
     outcome = await box.run(Run(code="print('x' * 5000)"))
     assert (len(outcome.stdout), outcome.reason) == (2000, "output")
