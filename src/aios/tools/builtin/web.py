@@ -40,7 +40,7 @@ class Page(Record, frozen=True):
 
 class Web:
     """`allowed`: host names, with `*` for any part (`*.example.org`); none: nothing can be fetched. `resolve`:
-    addresses of a host and port. `private`: addresses of private networks may be reached too (tests)."""
+    addresses of a host and port."""
 
     def __init__(
         self,
@@ -48,10 +48,9 @@ class Web:
         *,
         client: httpx.AsyncClient | None = None,
         resolve: Resolve | None = None,
-        private: bool = False,
         timeout_s: float = 30.0,
     ) -> None:
-        self._allowed, self._private, self._timeout_s = allowed, private, timeout_s
+        self._allowed, self._timeout_s = allowed, timeout_s
         self._client = client
         self._resolve = resolve or _resolve
 
@@ -115,7 +114,7 @@ class Web:
             )
         port = url.port or (443 if url.scheme == "https" else 80)
         addresses = await self._resolve(url.host, port)
-        if bad := [a for a in addresses if not self._private and not ipaddress.ip_address(a).is_global]:
+        if bad := [a for a in addresses if not ipaddress.ip_address(a).is_global]:
             raise ToolError(f"{url.host} is at {bad[0]}, which is not on the internet.", "Use a public host.")
         host = url.host if url.port is None else f"{url.host}:{url.port}"
         request = client.build_request(
