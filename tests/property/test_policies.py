@@ -188,10 +188,11 @@ def test_the_gittins_rank_is_the_least_of_its_definition(sizes, age) -> None:
     known = Sizes(keep=64)
     for size in sizes:
         known.add(size)
-    samples = [128 << k for k in range(13)] + sizes[-64:]
-    left = [s - age for s in samples if s > age]
+    samples = [(128 << k, 1 / 13) for k in range(13)] + [(size, 1.0) for size in sizes[-64:]]
+    left = [(s - age, weight) for s, weight in samples if s > age]
     expected = min(
-        (sum(min(x, d) for x in left) / sum(x <= d for x in left) for d in left), default=max(1.0, age)
+        (sum(w * min(x, d) for x, w in left) / sum(w for x, w in left if x <= d) for d, _ in left),
+        default=max(1.0, age),
     )
     assert known.rank(age) == pytest.approx(expected)
 

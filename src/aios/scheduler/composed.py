@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from aios.scheduler.counters import Counters
 from aios.scheduler.gittins import Sizes
-from aios.scheduler.policy import Item, class_rank
+from aios.scheduler.policy import CLASSES, Item, class_rank
 from aios.scheduler.ready import ReadyQueue
 
 
@@ -25,8 +25,10 @@ class Composed:
 
     1. class: `interactive` before `normal` before `batch` before `idle`;
     2. groups: the one that had the fewest tokens for its weight (`Counters`, as in `fair`);
-    3. programs: the least Gittins rank of the program's attained service, in levels that double (`Sizes`);
-    4. contexts: the longest resident one, then the longest waiting.
+    3. programs: the least Gittins rank of the program's attained service, in levels that double (`Sizes`); of
+       a program that declared its plan, the least work left, which is its Gittins rank when sizes are known;
+    4. calls: the longest chain of what waits for it, if that is known; then the longest resident context; then
+       the longest wait.
 
     **Starvation bound.** An item that waited `starve_s` is overdue. While any is, every other selection takes
     the one that waits longest, whatever its class. So an item that m others precede in the order of waiting is
@@ -52,7 +54,8 @@ class Composed:
             self._known.add(item)
             self._groups.enter(item.group)
         self._programs.setdefault(item.program, Program(item.kind))
-        key = (self.level_of(item), -item.resident_tokens, item.queued)
+        self._take(item)
+        key = (self.level_of(item), -(item.path or 0.0), -item.resident_tokens, item.queued)
         self._queues.setdefault((class_rank(item), item.group), ReadyQueue()).push(item, key)
         self._waiting.push(item, item.queued)
 
@@ -98,14 +101,25 @@ class Composed:
         if over and over.attained:
             self._sizes.setdefault(over.kind, Sizes()).add(over.attained)
 
+    def learned(self) -> dict[str, list[float]]:
+        return {kind: sizes.recent for kind, sizes in self._sizes.items() if sizes.recent}
+
+    def learn(self, sizes: Mapping[str, list[float]]) -> None:
+        for kind, known in sizes.items():
+            for size in known:
+                self._sizes.setdefault(kind, Sizes()).add(size)
+
     def __len__(self) -> int:
         return len(self._waiting)
 
     def level_of(self, item: Item) -> int:
-        """Of its program: 0 is served first."""
+        """Of its program: 0 is served first. Of a program that said what it will do the rank is what is
+        left."""
+        if item.ahead is not None:
+            return _level(item.ahead)
         before = self._programs.get(item.program)
         sizes = self._sizes.setdefault(item.kind, Sizes())
-        return int(2 * math.log2(max(1.0, sizes.rank((before.attained if before else 0.0) + item.attained))))
+        return _level(sizes.rank((before.attained if before else 0.0) + item.attained))
 
     def _standing(self, item: Item) -> tuple[int, float, int]:
         """Less is better, by rules 1 to 3."""
@@ -129,14 +143,21 @@ class Composed:
 
     def _take(self, item: Item) -> None:
         """Out of all queues."""
-        self._waiting.discard(item)
-        key = (class_rank(item), item.group)
-        if queue := self._queues.get(key):
-            queue.discard(item)
-            if not queue:
-                del self._queues[key]
+        if not self._waiting.discard(item):
+            return
+        for rank in range(class_rank(item), len(CLASSES)):  # it may have been raised since
+            queue = self._queues.get((rank, item.group))
+            if queue is not None:
+                queue.discard(item)
+                if not queue:
+                    del self._queues[rank, item.group]
 
     def _forget(self, item: Item) -> None:
         if item in self._known:
             self._known.remove(item)
             self._groups.leave(item.group)
+
+
+def _level(tokens: float) -> int:
+    """Two levels for each doubling."""
+    return int(2 * math.log2(max(1.0, tokens)))
