@@ -14,7 +14,7 @@ from typing import Any
 from aios.tools.sandbox.profile import Profile
 from aios.tools.sandbox.watch import SPARE
 
-MODULES = ("confine", "inside")
+MODULES = ("confine", "runs", "inside")
 BOOT = """
 import json, sys
 modules, config = json.loads(sys.argv[1])
