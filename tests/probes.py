@@ -12,12 +12,13 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyseccomp
 
+from aios.tools.sandbox.box import Sandbox
 from aios.tools.sandbox.bubblewrap import Bubblewrap, binaries
 from aios.tools.sandbox.landlock import Landlock
 from aios.tools.sandbox.profile import Profile, Run
@@ -81,7 +82,7 @@ PROBES = {
         "must_fail(lambda: 'sleep' in open(f\"/proc/{FACTS['host']}/cmdline\").read() or os.stat('/none'))",
         outside=True,
     ),
-    "memory of the parent": Probe("must_fail(lambda: open(f'/proc/{os.getppid()}/mem', 'rb').read(1))"),
+    "memory of the parent": Probe("must_fail(lambda: open(f'/proc/{os.getppid()}/mem', 'rb'))"),
     "descriptors of the parent": Probe("must_fail(os.listdir, f'/proc/{os.getppid()}/fd')"),
     "process_vm_readv of the parent": Probe("must_refuse('process_vm_readv', os.getppid(), 0, 0, 0, 0, 0)"),
     "descriptors that were left open": Probe(
@@ -133,7 +134,9 @@ PROBES = {
         "if FACTS['way'] != 'landlock': os.kill(os.getppid(), signal.SIGSTOP); time.sleep(60)",
         ends=("", "wall"),
     ),
-    "pidfd_getfd": Probe("must_refuse('pidfd_getfd', os.pidfd_open(os.getppid()), 0, 0)"),
+    "pidfd_getfd": Probe(
+        "for pid in (os.getpid(), os.getppid()): must_refuse('pidfd_getfd', os.pidfd_open(pid), 0, 0)"
+    ),
     "raise the priority": Probe("must_fail(os.nice, -5)"),
     # -- rights
     "setuid 0": Probe("must_fail(os.setuid, 0); must_fail(os.setresuid, 0, 0, 0)"),
@@ -318,20 +321,26 @@ def host(folder: Path, way: str) -> Iterator[dict]:
             raise AssertionError(f"a probe sent {udp.recv(100)} to the host")
 
 
-async def attempt(way: str, folder: Path) -> dict[str, dict]:
-    """Every probe in a fresh work folder; boxes are used again as long as they live."""
-    sandbox = {"bubblewrap": lambda: Bubblewrap(binaries()[0]), "landlock": Landlock}[way]()
+def sandbox_of(way: str) -> Sandbox:
+    return Bubblewrap(binaries()[0]) if way == "bubblewrap" else Landlock()
+
+
+async def attempt(
+    sandbox: Sandbox, folder: Path, names: Iterable[str] = tuple(PROBES), profile: Profile = PROFILE
+) -> dict[str, dict]:
+    """Those probes, each in a fresh work folder; boxes are used again as long as they live."""
     outcomes: dict[str, dict] = {}
     os.environ.update(AIOS_PROBE="PLANTED", LD_PRELOAD="")
-    with host(folder, way) as facts:
+    with host(folder, sandbox.name) as facts:
         box = None
-        for name, probe in PROBES.items():
+        for name in names:
+            probe = PROBES[name]
             if box is None or box.closed or probe.ends != ("",):
                 if box:
                     await box.close()
                 work = folder / f"work{len(outcomes)}"
                 work.mkdir()
-                box = await sandbox.open(work, PROFILE)
+                box = await sandbox.open(work, profile)
             outcome = await box.run(Run(code=source(probe, facts)))
             again = None if box.closed else await box.run(Run(code="'STILL HERE'"))
             beats = (work / "beat").stat().st_size if (work / "beat").exists() else 0
@@ -350,4 +359,4 @@ async def attempt(way: str, folder: Path) -> dict[str, dict]:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(asyncio.run(attempt(sys.argv[1], Path(sys.argv[2])))))
+    sys.stdout.write(json.dumps(asyncio.run(attempt(sandbox_of(sys.argv[1]), Path(sys.argv[2])))))
