@@ -15,6 +15,7 @@ SECTIONS = {
     "SchedulerSettings": "[scheduler]",
     "ContextSettings": "[context]",
     "ProcessSettings": "[processes]",
+    "ToolSettings": "[tools]",
     "GroupSettings": "[[groups]]",
     "CoreSettings": "[[cores]]",
 }

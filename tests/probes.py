@@ -18,10 +18,11 @@ from pathlib import Path
 
 import pyseccomp
 
+from aios.toolcalls import Profile
 from aios.tools.sandbox.box import Sandbox
 from aios.tools.sandbox.bubblewrap import Bubblewrap, binaries
 from aios.tools.sandbox.landlock import Landlock
-from aios.tools.sandbox.profile import Profile, Run
+from aios.tools.sandbox.profile import Run
 
 PROFILE = Profile(
     wall_s=2.0, cpu_s=0.6, memory_mb=128, processes=16, open_files=64, disk_mb=8, files=300, tmp_mb=4,

@@ -10,17 +10,14 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import msgspec
+from aios.record import Record as Record
+from aios.toolcalls import ToolAnswer, ToolSyscall
 
 Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
 FinishReason = Literal["stop", "length", "tool_calls", "cancelled"]
 SchedulingClass = Literal["interactive", "normal", "batch", "idle"]
 WindowPolicy = Literal["error", "truncate", "summarize"]
 Signal = Literal["kill", "pause", "resume"]
-
-
-class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Base of all messages: immutable, keyword-only, unset fields left out on the wire."""
 
 
 # -- llm: what goes in ------------------------------------------------------------------------------
@@ -51,7 +48,7 @@ class Message(Record, frozen=True):
 class FunctionSpec(Record, frozen=True):
     name: str
     description: str = ""
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] = {}  # noqa: RUF012
     """JSON Schema of the arguments (an object); empty means no arguments are described."""
 
 
@@ -87,7 +84,7 @@ class Sampling(Record, frozen=True):
     frequency_penalty: float = 0.0
     repetition_penalty: float = 1.0
     seed: int | None = None
-    logit_bias: dict[int, float] = {}
+    logit_bias: dict[int, float] = {}  # noqa: RUF012
     num_beams: int = 1
     length_penalty: float = 1.0
 
@@ -126,7 +123,7 @@ class Generate(Record, frozen=True, tag="llm.generate", tag_field="call"):
     deadline_s: float | None = None
     """Seconds from arrival after which the call fails with `DeadlineExceeded`."""
     idempotency_key: str | None = None
-    extra: dict[str, Any] = {}
+    extra: dict[str, Any] = {}  # noqa: RUF012
     """Parameters that this kernel does not know, passed on to endpoint cores as they are."""
 
 
@@ -388,8 +385,8 @@ class GroupInfo(Record, frozen=True):
     refills_in_s: float | None = None
 
 
-Syscall = Generate | Embed | Spawn | SendSignal | Nice | Exit | DeclarePlan | Ps
-Result = Completion | Embeddings | ProcessInfo | ProcessList
+Syscall = Generate | Embed | Spawn | SendSignal | Nice | Exit | DeclarePlan | Ps | ToolSyscall
+Result = Completion | Embeddings | ProcessInfo | ProcessList | ToolAnswer
 
 READ_ONLY: tuple[type, ...] = (Ps,)
 """Calls without any effect: neither charged nor journalled."""

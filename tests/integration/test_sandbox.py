@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from aios.errors import SandboxUnavailable
+from aios.toolcalls import Mount, Profile
 from aios.tools.sandbox.box import run
 from aios.tools.sandbox.chain import examine, find
-from aios.tools.sandbox.profile import Mount, Profile, Run, Strength
+from aios.tools.sandbox.profile import Run, Strength
 
 pytestmark = pytest.mark.anyio
 QUICK = Profile(wall_s=1.0, output_bytes=2000)
@@ -101,7 +102,8 @@ async def test_a_killed_kernel_leaves_nothing_running(sandbox, tmp_path):
 import asyncio, sys
 from pathlib import Path
 from aios.tools.sandbox.chain import find
-from aios.tools.sandbox.profile import Profile, Run
+from aios.toolcalls import Profile
+from aios.tools.sandbox.profile import Run
 async def main():
     box = await (await find()).open(Path(sys.argv[1]), Profile())
     beat = "import os, signal\\nif os.fork(): os.kill(os.getppid(), signal.SIGSTOP)\\n"
@@ -110,6 +112,7 @@ asyncio.run(main())
 """
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", kernel, str(tmp_path))
     while not (tmp_path / "beat").exists():
+        assert process.returncode is None
         await asyncio.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     await process.wait()

@@ -12,10 +12,10 @@ import pytest
 from tests.probes import PROFILE, attempt
 
 from aios.errors import SandboxUnavailable
+from aios.toolcalls import Profile
 from aios.tools.sandbox import box as boxes
 from aios.tools.sandbox import host
 from aios.tools.sandbox.bubblewrap import Bubblewrap, binaries
-from aios.tools.sandbox.profile import Profile
 
 pytestmark = pytest.mark.anyio
 Change = Callable[[list[str]], list[str]]

@@ -8,10 +8,10 @@ import pytest
 
 from aios.errors import SandboxUnavailable, ToolError
 from aios.syscalls import FunctionCall, ToolCall
+from aios.toolcalls import Profile
 from aios.tools.builtin import builtin_tools
 from aios.tools.manager import ToolManager
 from aios.tools.sandbox.chain import find
-from aios.tools.sandbox.profile import Profile
 from aios.tools.tool import Caller
 
 pytestmark = pytest.mark.anyio

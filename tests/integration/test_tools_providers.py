@@ -13,9 +13,10 @@ import pytest
 
 from aios.errors import ConfigError, NotFound, ToolError, ToolUnavailable
 from aios.syscalls import FunctionCall, ToolCall
+from aios.toolcalls import ToolSource
 from aios.tools.builtin.web import Web
 from aios.tools.manager import ToolManager
-from aios.tools.providers.mcp import McpServer, McpSettings
+from aios.tools.providers.mcp import McpServer
 from aios.tools.providers.openapi import OpenApi
 from aios.tools.providers.package import from_folder
 from aios.tools.tool import Caller
@@ -90,12 +91,12 @@ async def test_broken_packages(tools, tmp_path):
 
 # -- MCP --------------------------------------------------------------------------------------------
 
-STDIO = McpSettings(command=sys.executable, args=("-m", "tests.mcp_server"), cwd=str(ROOT))
+STDIO = ToolSource(name="m", kind="mcp", command=sys.executable, args=("-m", "tests.mcp_server"), cwd=str(ROOT))
 
 
 async def test_an_mcp_server_over_stdio(tools):
     pytest.importorskip("mcp")
-    tools.add(McpServer("m", STDIO))
+    tools.add(McpServer(STDIO))
     assert await use(tools, "m__double", n="21") == {"result": 42}
     shown = {tool.name: tool for tool in await tools.list()}
     assert set(shown) == {"m__double", "m__fail", "m__die", "m__pid"}
@@ -111,7 +112,7 @@ async def test_an_mcp_server_over_stdio(tools):
 
 async def test_an_mcp_server_that_dies_is_started_again(tools):
     pytest.importorskip("mcp")
-    tools.add(McpServer("m", STDIO))
+    tools.add(McpServer(STDIO))
     first = (await use(tools, "m__pid"))["result"]
     with pytest.raises(ToolUnavailable, match="went away"):
         await use(tools, "m__die")
@@ -122,7 +123,7 @@ async def test_an_mcp_server_that_dies_is_started_again(tools):
 async def test_a_closed_manager_leaves_no_mcp_server():
     pytest.importorskip("mcp")
     async with ToolManager() as tools:
-        tools.add(McpServer("m", STDIO))
+        tools.add(McpServer(STDIO))
         pid = (await use(tools, "m__pid"))["result"]
         os.kill(pid, 0)
     with pytest.raises(ProcessLookupError):
@@ -131,12 +132,12 @@ async def test_a_closed_manager_leaves_no_mcp_server():
 
 async def test_an_mcp_server_that_can_not_be_started(tools):
     pytest.importorskip("mcp")
-    tools.add(McpServer("m", McpSettings(command="/nowhere/server")))
+    tools.add(McpServer(ToolSource(name="m", kind="mcp", command="/nowhere/server")))
     with pytest.raises(ToolUnavailable, match="m is not available"):
         await use(tools, "m__double", n=1)
     assert await tools.list() == ()
     with pytest.raises(ConfigError, match="command or a url"):
-        McpServer("m", McpSettings())
+        McpServer(ToolSource(name="m", kind="mcp"))
 
 
 async def test_an_mcp_server_over_http(tools):
@@ -155,7 +156,11 @@ async def test_an_mcp_server_over_http(tools):
                     break
                 except httpx.ConnectError:
                     await asyncio.sleep(0.05)
-        tools.add(McpServer("m", McpSettings(url=f"http://127.0.0.1:{port}/mcp", headers={"X-Key": "k"})))
+        tools.add(
+            McpServer(
+                ToolSource(name="m", kind="mcp", url=f"http://127.0.0.1:{port}/mcp"), headers={"X-Key": "k"}
+            )
+        )
         assert await use(tools, "m__double", n=4) == {"result": 8}
         await tools.remove("m")
     finally:

@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from aios.errors import ToolBusy
+from aios.toolcalls import Tool
 from aios.tools.order import Item, RoundRobin
 from aios.tools.running import Running
-from aios.tools.tool import Tool
+from aios.tools.tool import Caller
 
 TOOLS = {
     "free": Tool(name="free"),
@@ -44,7 +45,7 @@ class Calls(RuleBasedStateMachine):
     )
     def arrive(self, tool, agent, keys):
         self.count += 1
-        item = Item(self.count, agent, tool, keys, self.now)
+        item = Item(self.count, Caller(agent=agent, folder=""), tool, keys, self.now)
         waited = len(self.waiting)
         self.waiting.append(item)
         try:
@@ -108,20 +109,20 @@ TestCalls = Calls.TestCase
 @given(st.lists(st.sampled_from("abcd"), max_size=30))
 def test_agents_take_turns_and_each_ones_calls_stay_in_order(agents):
     order = RoundRobin()
-    items = [Item(i, agent, "t", frozenset(), 0.0) for i, agent in enumerate(agents)]
+    items = [Item(i, Caller(agent=agent, folder=""), "t", frozenset(), 0.0) for i, agent in enumerate(agents)]
     for item in items:
         order.enqueue(item, 0.0)
     served = []
     while item := order.select(0.0, lambda item: True):
-        left = Counter(other.agent for other in items if other not in served)
-        since = [s.agent for s in served]
+        left = Counter(other.caller.agent for other in items if other not in served)
+        since = [s.caller.agent for s in served]
         for other in left:  # nobody who waits is overtaken twice by the same agent between two turns of its own
             last = max((i for i, agent in enumerate(since) if agent == other), default=-1)
             assert max(Counter(since[last + 1 :]).values(), default=0) <= 1
         served.append(item)
     assert sorted(served, key=lambda item: item.id) == items
     for agent in set(agents):
-        mine = [item.id for item in served if item.agent == agent]
+        mine = [item.id for item in served if item.caller.agent == agent]
         assert mine == sorted(mine)
     assert len(order) == 0
 
@@ -132,7 +133,9 @@ def test_tools_that_want_the_same_resource_take_turns():
     for name in ("p", "q"):
         table.admit(Tool(name=name), 0.0)
     for number in range(8):
-        table.submit(Item(number, "a", "p" if number < 4 else "q", frozenset("k"), 0.0), 0.0)
+        table.submit(
+            Item(number, Caller(agent="a", folder=""), "p" if number < 4 else "q", frozenset("k"), 0.0), 0.0
+        )
     for turn in range(8):
         table.leave(started[turn], 0.0)
     assert [item.tool for item in started[1:7]] == ["p", "q"] * 3

@@ -1,10 +1,12 @@
 import asyncio
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
+from aios.toolcalls import Profile
 from aios.tools.sandbox.boxes import Boxes
-from aios.tools.sandbox.profile import Outcome, Profile, Run
+from aios.tools.sandbox.profile import Outcome, Run
 
 pytestmark = pytest.mark.anyio
 
@@ -40,12 +42,21 @@ def sandbox():
     return FakeSandbox()
 
 
+@asynccontextmanager
+async def opened(find, **limits):
+    boxes = Boxes(find, **limits)
+    async with asyncio.TaskGroup() as tasks:
+        boxes.start(tasks)
+        yield boxes
+        await boxes.close_all()
+
+
 async def run(boxes, tmp_path, owner, code="1", profile=None):
     return await boxes.run(owner, tmp_path / owner, Run(code=code), profile or Profile())
 
 
 async def test_a_box_is_used_again_by_its_owner_alone(sandbox, tmp_path):
-    async with Boxes(sandbox.find) as boxes:
+    async with opened(sandbox.find) as boxes:
         for owner in ("a", "b", "a"):
             assert (await run(boxes, tmp_path, owner)).stdout.decode() == owner
         await boxes.run("thief", tmp_path / "a", Run(code="1"), Profile())
@@ -55,7 +66,7 @@ async def test_a_box_is_used_again_by_its_owner_alone(sandbox, tmp_path):
 
 
 async def test_at_most_so_many_the_longest_unused_goes(sandbox, tmp_path):
-    async with Boxes(sandbox.find, most=2) as boxes:
+    async with opened(sandbox.find, most=2) as boxes:
         for owner in ("a", "b", "a", "c"):
             await run(boxes, tmp_path, owner)
         assert (len(boxes), sandbox.closed) == (2, ["b"])
@@ -64,7 +75,7 @@ async def test_at_most_so_many_the_longest_unused_goes(sandbox, tmp_path):
 
 
 async def test_a_box_that_ended_is_replaced_and_an_idle_one_ends(sandbox, tmp_path):
-    async with Boxes(sandbox.find, idle_s=0.01) as boxes:
+    async with opened(sandbox.find, idle_s=0.01) as boxes:
         await run(boxes, tmp_path, "a", "die")
         await run(boxes, tmp_path, "a")
         assert sandbox.opened == ["a", "a"]

@@ -18,10 +18,10 @@ from typing import Any
 
 from aios.bench.report import machine, percentile, save_bars, write_result
 from aios.syscalls import FunctionCall, ToolCall
+from aios.toolcalls import Profile
 from aios.tools.builtin.boxed import BoxedTools
 from aios.tools.manager import ToolManager
 from aios.tools.sandbox.chain import find
-from aios.tools.sandbox.profile import Profile
 from aios.tools.tool import Bound, Caller, tool
 
 CROWDS = (1, 16, 250)

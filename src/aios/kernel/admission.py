@@ -5,7 +5,7 @@ from __future__ import annotations
 from aios.kernel.groups import Pass
 from aios.kernel.limits import Charge
 from aios.kernel.pool import Member
-from aios.syscalls import Usage
+from aios.syscalls import Generate, Usage
 
 
 class Admission:
@@ -15,6 +15,7 @@ class Admission:
     def __init__(self, charge: Charge, group: Pass | None) -> None:
         self._charge, self._group = charge, group
         self._member: Member | None = None
+        self._cost = 0.0
 
     async def enter(self) -> None:
         """Wait for its turn."""
@@ -30,6 +31,12 @@ class Admission:
         if self._group is not None:
             await self._group.hold(prompt, prompt + most, member.cost(prompt, most))
 
+    async def hold_cost(self, cost: float) -> None:
+        """Set aside what a call costs that takes no tokens. Raises LimitExceeded."""
+        self._cost = cost
+        if self._group is not None:
+            await self._group.hold(0, 0, cost)
+
     def settle(self, usage: Usage, *, began: bool) -> None:
         """It is over. One that was refused before it `began` costs nothing; one that was cut off, what it used
         so far. Only the first time counts."""
@@ -37,5 +44,15 @@ class Admission:
         tokens = used.prompt_tokens + used.completion_tokens
         self._charge.settle(calls=int(began), tokens=tokens)
         if self._group is not None:
-            cost = self._member.cost(used.prompt_tokens, used.completion_tokens) if self._member else 0.0
+            cost = self._cost if began else 0.0
+            if self._member is not None:
+                cost = self._member.cost(used.prompt_tokens, used.completion_tokens)
             self._group.settle(tokens, cost)
+
+
+def most(call: Generate, member: Member, prompt: int) -> int:
+    """Most tokens the call can generate: as it says, else what the window has room for; 0 if nobody knows."""
+    window = member.core.capabilities.window
+    room = max(0, window - prompt) if window else None
+    most = call.max_tokens if room is None else min(room, room if call.max_tokens is None else call.max_tokens)
+    return (most or 0) * call.n

@@ -12,6 +12,7 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -21,7 +22,7 @@ from aios.cores.core import Delta, Ended, Sequence, Step
 from aios.errors import AiosError, BadRequest, Cancelled
 from aios.events import EventBus, SyscallFinished, SyscallStarted
 from aios.kernel.active import Active
-from aios.kernel.admission import Admission
+from aios.kernel.admission import Admission, most
 from aios.kernel.completion import Answer, timings
 from aios.kernel.effects import Effect, Effects
 from aios.kernel.failover import steps_anywhere
@@ -34,8 +35,10 @@ from aios.kernel.once import Claim, Once, Output, claim
 from aios.kernel.pcb import Process
 from aios.kernel.pool import Member, Pool
 from aios.kernel.process import ProcessTable
-from aios.kernel.records import Entry, encode
-from aios.kernel.visit import Past, Visit
+from aios.kernel.records import AGAIN, Entry, encode
+from aios.kernel.toolcalls import ToolCalls
+from aios.kernel.tooling import Toolbox
+from aios.kernel.visit import Past, Visit, detail
 from aios.kernel.windows import Windows
 from aios.scheduler.ticket import Ticket, kind_of
 from aios.syscalls import (
@@ -57,6 +60,7 @@ from aios.syscalls import (
     WindowPolicy,
     kind,
 )
+from aios.toolcalls import AddTools, CallTool, ListTools, RemoveTools, ToolSyscall
 
 T = TypeVar("T", Completion, ProcessInfo)
 
@@ -72,10 +76,12 @@ class Dispatcher:
         journal: Journal,
         bus: EventBus,
         tasks: asyncio.TaskGroup,
+        toolbox: Toolbox,
         *,
         first_id: int,
         idempotency_ttl_s: float,
         window: WindowPolicy,
+        work: Path,
     ) -> None:
         self._processes, self._groups, self._pool, self._journal = processes, groups, pool, journal
         self._bus, self._tasks = bus, tasks
@@ -83,6 +89,7 @@ class Dispatcher:
         self.windows = Windows(window, bus, self._ask)
         self.foresight = Foresight()
         self._effects = Effects(processes, pool, journal, bus)
+        self.tools = ToolCalls(toolbox, self, processes, pool, journal, self._once, work=work)
         self._ids = itertools.count(first_id)
         self._boot = secrets.token_hex(4)  # numbers may come again after a crash, names of answers must not
         self._visits: dict[int, Visit] = {}
@@ -98,6 +105,10 @@ class Dispatcher:
             Exit: self._effect,
             DeclarePlan: self._plan,
             Ps: self._list,
+            CallTool: self.tools.call,
+            ListTools: self.tools.list,
+            AddTools: self.tools.add,
+            RemoveTools: self.tools.remove,
         }
 
     # -- the way in --------------------------------------------------------------------------------
@@ -129,7 +140,7 @@ class Dispatcher:
         await self._quiet.wait()
 
     def end_all(self, fate: Callable[[], AiosError]) -> None:
-        """Make every llm call fail. Process calls are always nearly done."""
+        """Make every call of a model or a tool fail. Process calls are always nearly done."""
         for visit in tuple(self._visits.values()):
             visit.active.end(fate())
 
@@ -153,7 +164,7 @@ class Dispatcher:
         self, pid: int, call: Generate, wanted: Claim | None = None, past: Past | None = None
     ) -> AsyncGenerator[Delta | Completion, None]:
         process = self._processes.get(pid)
-        visit = self._enter(process, call, wanted, past)
+        visit = self.enter(process, call, wanted, past)
         active, ticket = visit.active, visit.ticket
         answer, prompt, error = Answer(), 0, AiosError.code
         stored: msgspec.Raw | None = None
@@ -162,12 +173,12 @@ class Dispatcher:
             member = self._pool.route(call.model, process.pid)
             with active:
                 call = await self.windows.fitted(process, member.core, call, active.id)
-                admission = await self._admit(visit)
+                admission = await self.admit(visit)
                 sequences = await member.core.prepare(call, process.pid, process.group)
                 member = await self._pool.settle(member, sequences[0])
             prompt = max(len(sequence.tokens) for sequence in sequences)
             with active:
-                await admission.hold(member, prompt, _most(call, member, prompt))
+                await admission.hold(member, prompt, most(call, member, prompt))
             answer = Answer(len(sequences))
             self._journal.record(visit.begin())
             self._processes.expect(process, active, len(sequences))
@@ -198,7 +209,7 @@ class Dispatcher:
             error = Cancelled.code
             raise
         finally:
-            self._leave(visit, answer.usage(prompt), error, stored)
+            self.leave(visit, answer.usage(prompt), error, stored)
         yield result
 
     def _steps(self, member: Member, sequences: list[Sequence], ticket: Ticket) -> AsyncGenerator[Step, None]:
@@ -209,13 +220,13 @@ class Dispatcher:
         return streams[0] if len(streams) == 1 else merged(streams, self._tasks)
 
     async def _embed(self, process: Process, call: Embed) -> Embeddings:
-        visit = self._enter(process, call)
+        visit = self.enter(process, call)
         usage, error = Usage(), AiosError.code
         try:
             call = self._pool.named(call)
             member = self._pool.route(call.model, process.pid)
             with visit.active:
-                await self._admit(visit)
+                await self.admit(visit)
                 await self._processes.going(process)
                 self._journal.record(visit.begin())
                 self._processes.seat(process, visit.active)
@@ -229,12 +240,12 @@ class Dispatcher:
             error = Cancelled.code
             raise
         finally:
-            self._leave(visit, usage, error)
+            self.leave(visit, usage, error)
 
-    def _enter(
+    def enter(
         self,
         process: Process,
-        call: Generate | Embed,
+        call: Generate | Embed | ToolSyscall,
         wanted: Claim | None = None,
         past: Past | None = None,
     ) -> Visit:
@@ -254,16 +265,16 @@ class Dispatcher:
         if isinstance(call, Generate):
             visit.step = self.foresight.came(process, call, ticket)
             ticket.priority = call.priority
-            if call.deadline_s is not None:
-                ticket.deadline = now + call.deadline_s
-                active.end_after(call.deadline_s)
+        if isinstance(call, Generate | CallTool) and call.deadline_s is not None:
+            ticket.deadline = now + call.deadline_s
+            active.end_after(call.deadline_s)
         if past is not None:
             visit.admission, visit.entry = Admission(past.charge, None), past.entry
-        self._bus.publish(SyscallStarted(pid=process.pid, call=id, kind=active.kind, detail=call.model))
+        self._bus.publish(SyscallStarted(pid=process.pid, call=id, kind=active.kind, detail=detail(call)))
         self._processes.begin(process, active)
         return visit
 
-    async def _admit(self, visit: Visit) -> Admission:
+    async def admit(self, visit: Visit) -> Admission:
         """Raises LimitExceeded; waits where too many calls of its process or group run, or too fast."""
         if visit.admission is None:
             process = visit.process
@@ -271,7 +282,7 @@ class Dispatcher:
         await visit.admission.enter()
         return visit.admission
 
-    def _leave(self, visit: Visit, usage: Usage, error: str, stored: msgspec.Raw | None = None) -> None:
+    def leave(self, visit: Visit, usage: Usage, error: str, stored: msgspec.Raw | None = None) -> None:
         """Whatever became of it: settle, count, journal and tell."""
         process, active, ticket = visit.process, visit.active, visit.ticket
         active.over()
@@ -343,6 +354,8 @@ class Dispatcher:
             return False
         try:
             process = self._processes.living(entry.pid)
+            if entry.kind == kind(CallTool(name="")):
+                return self.tools.rerun(process, entry)
             call = msgspec.json.decode(entry.request, type=Generate)
         except (AiosError, msgspec.MsgspecError):
             return False
@@ -353,7 +366,7 @@ class Dispatcher:
         return True
 
     def _give_up(self, entry: Entry) -> None:
-        state = "lost" if entry.effect == "none" else "in_doubt"
+        state = "lost" if entry.effect in AGAIN else "in_doubt"
         self._journal.record(msgspec.structs.replace(entry, state=state, error=state, finished=time.time()))
         self._bus.publish(SyscallFinished(pid=entry.pid, call=entry.id, kind=entry.kind, error=state))
         self._processes.lost_call(entry.pid)
@@ -368,14 +381,6 @@ class Dispatcher:
     def _rest(self) -> None:
         if self._refusal is not None and not self.active:
             self._quiet.set()
-
-
-def _most(call: Generate, member: Member, prompt: int) -> int:
-    """Most tokens the call can generate: as it says, else what the window has room for; 0 if nobody knows."""
-    window = member.core.capabilities.window
-    room = max(0, window - prompt) if window else None
-    most = call.max_tokens if room is None else min(room, room if call.max_tokens is None else call.max_tokens)
-    return (most or 0) * call.n
 
 
 async def _last(outputs: AsyncGenerator[Output, None], kind: type[T]) -> T:

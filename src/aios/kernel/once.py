@@ -173,6 +173,12 @@ class Once:
         if stored.digest != wanted.digest:
             raise _conflict(wanted.key)
         result = stored.result
+        if result is None:
+            raise Conflict(
+                f"Whether the call under {wanted.key!r} took effect is in doubt: the kernel died while it ran.",
+                "Look at what it should have done; to do it again, send it under a new key.",
+                param="idempotency_key",
+            )
         outputs: Iterable[Output] = replay(result) if isinstance(result, Completion) else (result,)
         for output in outputs:
             run.add(output)

@@ -1,4 +1,4 @@
-"""One llm call while it is inside the kernel."""
+"""One call of a model or a tool while it is inside the kernel."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from aios.kernel.once import Claim
 from aios.kernel.pcb import Process
 from aios.kernel.records import Entry
 from aios.scheduler.ticket import Ticket
+from aios.syscalls import Syscall
 
 
 @dataclass(slots=True)
 class Visit:
-    """An llm call inside the kernel. `step`: of its program's plan. `entry`: as it is journalled, from when it
+    """A call inside the kernel. `step`: of its program's plan. `entry`: as it is journalled, from when it
     is."""
 
     process: Process
@@ -41,6 +42,11 @@ class Visit:
             started=time.time(),
         )
         return self.entry
+
+
+def detail(call: Syscall) -> str:
+    """What is told of a call besides its kind: the model or the tool it names."""
+    return str(getattr(call, "model", "") or getattr(call, "name", ""))
 
 
 @dataclass(frozen=True, slots=True)

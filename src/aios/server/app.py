@@ -15,6 +15,7 @@ from aios.server.auth import Gate, Guard
 from aios.server.docs import Docs
 from aios.server.native import Native
 from aios.server.openai import OpenAI
+from aios.server.tools import Tools
 
 if TYPE_CHECKING:
     from aios.kernel.kernel import Kernel
@@ -28,6 +29,7 @@ def create_app(kernel: Kernel, *, admin_token: str | None = None, host: str | No
     settings = kernel.settings.server
     gate = Gate(settings, kernel.keys, kernel.processes, admin_token, host)
     endpoints = [*OpenAI(kernel, gate).endpoints(), *Native(kernel, gate).endpoints()]
+    endpoints += Tools(kernel, gate).endpoints()
     endpoints += Docs(endpoints, kernel.status().version).endpoints()
     middleware = [Middleware(errors.LastWord), Middleware(Guard, settings=settings, host=host)]
     if settings.allowed_origins:

@@ -18,6 +18,7 @@ import msgspec
 
 from aios.errors import AiosError, Draining, ToolError, ToolTimeout, ToolUnavailable
 from aios.syscalls import ToolCall
+from aios.toolcalls import Profile, Tool, ToolResult
 from aios.tools.folder import put_result
 from aios.tools.order import Item, Order, RoundRobin
 from aios.tools.registry import Known, Provider, Registry
@@ -25,16 +26,17 @@ from aios.tools.running import Running
 from aios.tools.sandbox.box import Sandbox
 from aios.tools.sandbox.boxes import Boxes
 from aios.tools.sandbox.chain import find
-from aios.tools.sandbox.profile import Outcome, Profile, Run
-from aios.tools.tool import Bound, Caller, Context, Tool, ToolResult
+from aios.tools.sandbox.profile import Outcome, Run
+from aios.tools.tool import Bound, Caller, Context
 
 log = logging.getLogger(__name__)
+LEARNING = 0.3
 FAULTS = (ValueError, LookupError, ArithmeticError, TypeError, OSError)
 """What a tool raises for arguments that it can't work with."""
 
 
 class ToolManager:
-    """Use it as a context manager: `async with ToolManager() as tools`.
+    """Use it as a context manager (`async with ToolManager() as tools`), or `start` and `close` it.
 
     `sandbox`: finds the way to isolate, when something is first run in a box. `order`: makes the queue of one
     tool. `most_waiting`: calls that may wait for their turn; `most_boxes`: boxes at once; `result_chars`: of
@@ -54,25 +56,36 @@ class ToolManager:
         self._running = Running(order, most_waiting, self._start)
         self._turns: dict[Item, asyncio.Future[None]] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._seconds: dict[str, float] = {}
         self._result_chars = result_chars
         self._numbers = 0
         self._closing = False
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        self._clock = asyncio.get_running_loop().time
-        await self._stack.enter_async_context(self._registry)
-        await self._stack.enter_async_context(self._boxes)
+        self.start(await self._stack.enter_async_context(asyncio.TaskGroup()))
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self.close()
+        await self._stack.aclose()
+
+    def start(self, tasks: asyncio.TaskGroup) -> None:
+        """Take calls from now on; `tasks` owns what runs beside them."""
+        self._clock, self._tasks = asyncio.get_running_loop().time, tasks
+        self._registry.start(tasks)
+        self._boxes.start(tasks)
+
+    async def close(self) -> None:
+        """Refuse who waits, stop providers and boxes. Calls that run go on to their end."""
         self._closing = True
         for turn in self._turns.values():
             if not turn.done():
                 turn.set_exception(Draining("The tools are being stopped.", "Try again later."))
         for timer in self._timers.values():
             timer.cancel()
-        await self._stack.aclose()
+        await self._registry.close()
+        await self._boxes.close_all()
 
     # -- what there is -----------------------------------------------------------------------------
 
@@ -90,16 +103,23 @@ class ToolManager:
 
     async def remove(self, name: str) -> None:
         """Take away a tool or a provider, which is stopped. What runs of it goes on. Raises NotFound."""
-        await self._registry.remove(name)
+        for gone in await self._registry.remove(name):
+            self._running.forget(gone)
+            self._seconds.pop(gone, None)
 
     @property
     def running(self) -> Running:
         """The table of running calls, to look at."""
         return self._running
 
-    async def release(self, agent: str) -> None:
-        """The agent is gone: end its boxes."""
-        await self._boxes.close(agent)
+    def release(self, agent: str) -> None:
+        """The agent is gone: end its boxes, soon."""
+        if self._boxes.has(agent) and not self._closing:
+            self._tasks.create_task(self._boxes.close(agent), name=f"end of the boxes of {agent}")
+
+    def retire(self, program: str) -> None:
+        """A program is over."""
+        self._running.retire(program)
 
     # -- a call ------------------------------------------------------------------------------------
 
@@ -116,20 +136,29 @@ class ToolManager:
         arrival = self._clock()
         self._numbers += 1
         keys = known.bound.keys(caller, arguments)
-        item = Item(self._numbers, caller.agent, tool.name, keys, arrival)
+        item = Item(self._numbers, caller, tool.name, keys, arrival)
         self._running.admit(tool, arrival)
         await self._turn(item)
         try:
             began = self._clock()
             value = await self._run(known, caller, arguments)
             ended = self._clock()
+            self._learn(tool.name, ended - arrival)
         finally:
             self._leave(item)
         text, file = await self._cut(value, caller)
         return ToolResult(
-            id=call.id, tool=tool.name, text=text, value=value, file=file, waited_s=began - arrival,
-            run_s=ended - began,
+            id=call.id, tool=tool.name, text=text, value=None if file else value, file=file,
+            waited_s=began - arrival, run_s=ended - began,
         )  # fmt: skip
+
+    def expected_s(self, name: str) -> float | None:
+        """How long a call of a tool takes, its wait counted, as seen so far; None: not known."""
+        return self._seconds.get(name)
+
+    def _learn(self, name: str, seconds: float) -> None:
+        before = self._seconds.get(name, seconds)
+        self._seconds[name] = before + LEARNING * (seconds - before)
 
     async def _turn(self, item: Item) -> None:
         """Return when it may run; then it is in the table."""
@@ -193,7 +222,11 @@ class ToolManager:
         return await self._boxes.run(caller.agent, caller.work, run, profile)
 
     async def _cut(self, value: Any, caller: Caller) -> tuple[str, str]:
-        text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+        try:
+            text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+        except (TypeError, ValueError) as error:  # no JSON, or text that is no Unicode
+            what = f"The result can't be written as JSON: {error}."
+            raise ToolError(what, "The tool's author must mend it.") from error
         if len(text) <= self._result_chars:
             return text, ""
         name = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(4)}.txt"

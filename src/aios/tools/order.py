@@ -11,20 +11,25 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from aios.tools.tool import Caller
+
 
 @dataclass(slots=True, eq=False)
 class Item:
-    """One call that waits. `arrival`: when it came, seconds of the manager's clock."""
+    """One call that waits. `arrival`, `began`: when it came and when it was started, seconds of the
+    manager's clock."""
 
     id: int
-    agent: str
+    caller: Caller
     tool: str
     keys: frozenset[str]
     arrival: float
+    began: float = 0.0
 
 
 class Order(Protocol):
-    """Every waiting call is `enqueue`d once until it is selected or withdrawn."""
+    """Every call is `enqueue`d once; it is selected or withdrawn, and one that was selected has `left` when it
+    is over."""
 
     def enqueue(self, item: Item, now: float) -> None: ...
 
@@ -36,7 +41,17 @@ class Order(Protocol):
         """Take out and return the next among those that `fits`; None if there is none."""
         ...
 
-    def __len__(self) -> int: ...
+    def left(self, item: Item, now: float) -> None:
+        """It ran since `item.began` and is over."""
+        ...
+
+    def retire(self, program: str) -> None:
+        """A program is over: no call of it comes any more."""
+        ...
+
+    def __len__(self) -> int:
+        """How many wait."""
+        ...
 
 
 class RoundRobin:
@@ -51,23 +66,27 @@ class RoundRobin:
         return self._count
 
     def enqueue(self, item: Item, now: float) -> None:
-        self._agents.setdefault(item.agent, deque()).append(item)
+        self._agents.setdefault(item.caller.agent, deque()).append(item)
         self._count += 1
 
     def withdraw(self, item: Item) -> None:
-        if item in self._agents.get(item.agent, ()):
+        if item in self._agents.get(item.caller.agent, ()):
             self._remove(item)
 
     def select(self, now: float, fits: Callable[[Item], bool]) -> Item | None:
         found = next((item for queue in self._agents.values() for item in queue if fits(item)), None)
         if found is not None:
             self._remove(found)
-            if found.agent in self._agents:
-                self._agents.move_to_end(found.agent)
+            if found.caller.agent in self._agents:
+                self._agents.move_to_end(found.caller.agent)
         return found
 
+    def left(self, item: Item, now: float) -> None: ...
+
+    def retire(self, program: str) -> None: ...
+
     def _remove(self, item: Item) -> None:
-        self._agents[item.agent].remove(item)
+        self._agents[item.caller.agent].remove(item)
         self._count -= 1
-        if not self._agents[item.agent]:
-            del self._agents[item.agent]
+        if not self._agents[item.caller.agent]:
+            del self._agents[item.caller.agent]

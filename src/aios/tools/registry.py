@@ -11,10 +11,11 @@ import difflib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Protocol
 
 from aios.errors import AiosError, Conflict, NotFound
-from aios.tools.tool import Bound, Tool
+from aios.toolcalls import Tool
+from aios.tools.tool import Bound
 from aios.tools.validate import Checker
 
 log = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ class Known:
 
 
 class Registry:
-    """All tools of one manager. A context manager: leaving it stops the providers."""
+    """All tools of one manager."""
 
     def __init__(self) -> None:
         self._bound: dict[str, Bound] = {}
@@ -56,17 +57,16 @@ class Registry:
         self._checked: dict[str, Known] = {}
         self._tasks: asyncio.TaskGroup | None = None
 
-    async def __aenter__(self) -> Self:
-        self._tasks = await asyncio.TaskGroup().__aenter__()
+    def start(self, tasks: asyncio.TaskGroup) -> None:
+        """Offer what there is; `tasks` owns what providers run."""
+        self._tasks = tasks
         for provider in self._providers.values():
-            provider.start(self._tasks)
-        return self
+            provider.start(tasks)
 
-    async def __aexit__(self, *_: object) -> None:
-        assert self._tasks is not None
+    async def close(self) -> None:
+        """Stop the providers."""
         for provider in self._providers.values():
             await provider.close()
-        await self._tasks.__aexit__(None, None, None)
 
     def add(self, what: Bound | Provider) -> None:
         """Raises Conflict, InvalidSchema."""
@@ -81,16 +81,18 @@ class Registry:
             if self._tasks is not None:
                 what.start(self._tasks)
 
-    async def remove(self, name: str) -> None:
-        """Raises NotFound."""
+    async def remove(self, name: str) -> list[str]:
+        """Returns the names of tools that are gone. Raises NotFound."""
         if self._bound.pop(name, None) is not None:
-            del self._checked[name]
+            gone = [name]
         elif provider := self._providers.pop(name, None):
-            for known in [n for n in self._checked if n.startswith(name + SEPARATOR)]:
-                del self._checked[known]
+            gone = [known for known in self._checked if known.startswith(name + SEPARATOR)]
             await provider.close()
         else:
             raise self._unknown(name)
+        for each in gone:
+            self._checked.pop(each, None)
+        return gone
 
     async def get(self, name: str) -> Known:
         """Raises NotFound naming the nearest, and what a provider raises."""

@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Callable
 
 from aios.errors import ToolBusy
+from aios.toolcalls import Tool
 from aios.tools.order import Item, Order
-from aios.tools.tool import Tool
 
 BURST_S = 1.0
 """How much of its rate a tool may use at once, seconds (but always one call)."""
@@ -39,13 +39,15 @@ class Rate:
 class Running:
     """`start` is called with each item that may run, at once or later, from within `submit`, `leave` or `wake`.
 
-    `order`: makes the queue of one tool. `most_waiting`: calls that may wait, for all tools together."""
+    `order`: makes that of the calls of one tool, which is kept for as long as there is the tool.
+    `most_waiting`: calls that may wait, for all tools together."""
 
     def __init__(self, order: Callable[[], Order], most_waiting: int, start: Callable[[Item], None]) -> None:
         self._order, self._most_waiting, self._start = order, most_waiting, start
         self._calls: Counter[str] = Counter()
         self._taken: dict[str, Item] = {}
         self._items: set[Item] = set()
+        self._orders: dict[str, Order] = {}
         self._queues: dict[str, Order] = {}
         self._limits: dict[str, int | None] = {}
         self._rates: dict[str, Rate] = {}
@@ -78,18 +80,17 @@ class Running:
 
     def submit(self, item: Item, now: float) -> None:
         """Start it, or let it wait. Raises ToolBusy if too many wait."""
-        if self._fits(item, now):
-            self._begin(item)
-            return
-        if self._waiting >= self._most_waiting:
+        if self._waiting >= self._most_waiting and not self._fits(item, now):
             raise ToolBusy(
                 f"{self._waiting} calls wait for tools already.", "Try again later.", retry_after=1.0
             )
-        queue = self._queues.get(item.tool)
+        queue = self._orders.get(item.tool)
         if queue is None:
-            queue = self._queues[item.tool] = self._order()
+            queue = self._orders[item.tool] = self._order()
+        self._queues[item.tool] = queue
         queue.enqueue(item, now)
         self._waiting += 1
+        self.wake(item.tool, now)
 
     def leave(self, item: Item, now: float) -> None:
         """It ended, or waits no more."""
@@ -101,6 +102,7 @@ class Running:
             self._tidy(item.tool)
             return
         self._items.remove(item)
+        self._orders[item.tool].left(item, now)
         self._calls[item.tool] -= 1
         if not self._calls[item.tool]:
             del self._calls[item.tool]
@@ -116,10 +118,21 @@ class Running:
             return
         while not self._full(tool) and (item := queue.select(now, lambda item: self._fits(item, now))):
             self._waiting -= 1
-            self._begin(item)
+            self._begin(item, now)
             # Of tools that wait for the same resource, the one served goes behind the others.
             self._queues[tool] = self._queues.pop(tool)
         self._tidy(tool)
+
+    def retire(self, program: str) -> None:
+        """A program is over."""
+        for order in self._orders.values():
+            order.retire(program)
+
+    def forget(self, tool: str) -> None:
+        """A tool is gone; what runs and waits of it goes on."""
+        if tool not in self._queues and not self._calls[tool]:
+            for table in (self._orders, self._limits, self._rates):
+                table.pop(tool, None)
 
     def wakes_at(self, tool: str, now: float) -> float | None:
         """When `wake` must be called for it, if calls wait and its rate is used up."""
@@ -132,7 +145,8 @@ class Running:
         if not len(self._queues[tool]):
             del self._queues[tool]
 
-    def _begin(self, item: Item) -> None:
+    def _begin(self, item: Item, now: float) -> None:
+        item.began = now
         self._items.add(item)
         self._calls[item.tool] += 1
         for key in item.keys:

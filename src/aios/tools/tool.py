@@ -7,86 +7,35 @@ import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, overload
+from typing import Any, Protocol, overload
 
 import msgspec
 
 from aios.errors import ToolError
-from aios.syscalls import FunctionSpec, Record, ToolSpec
+from aios.record import Record
+from aios.syscalls import SchedulingClass
+from aios.toolcalls import Profile, Tool
 from aios.tools import schema
-from aios.tools.sandbox.profile import Outcome, Profile, Run
-
-Effect = Literal["pure", "local", "idempotent", "opaque"]
-"""What a second run of the same call would do: nothing at all; change what the kernel keeps; nothing more than
-the first; who knows."""
-
-
-class Flags(Record, frozen=True):
-    """What access rules ask about a tool."""
-
-    reads_private: bool = False
-    returns_untrusted: bool = False
-    sends_out: bool = False
-    irreversible: bool = False
-
-
-class Tool(Record, frozen=True):
-    """All that is known of a tool before it is called."""
-
-    name: str
-    description: str = ""
-    parameters: dict[str, Any] = {}  # noqa: RUF012
-    """JSON Schema of the arguments (an object)."""
-    result: dict[str, Any] | None = None
-    """JSON Schema of the result; None: anything."""
-    effect: Effect = "opaque"
-    flags: Flags = Flags()
-    concurrency: int | None = None
-    """Calls of it that run at once; None: no limit."""
-    calls_per_min: float | None = None
-    """Calls of it that may start in a minute, by all agents."""
-    timeout_s: float = 60.0
-    """Seconds from its start, waiting not counted, after which it is cancelled."""
-    profile: Profile | None = None
-    """Limits of its box, for what runs in one."""
-    cost: float = 0.0
-    """Of one call, in the unit of the groups' `spend`."""
-    version: str = ""
-    digest: str = ""
-    """SHA-256 of its source, as far as it has one; else of what describes it."""
-    provider: str = ""
-    """Where it comes from: `python`, `package:NAME`, `mcp:NAME`, `openapi:NAME`."""
-
-    @property
-    def spec(self) -> ToolSpec:
-        """What a model is shown."""
-        function = FunctionSpec(name=self.name, description=self.description, parameters=self.parameters)
-        return ToolSpec(function=function)
+from aios.tools.sandbox.profile import Outcome, Run
 
 
 class Caller(Record, frozen=True):
-    """Who calls: the agent's name, its process, and its own folder, which boxes may write."""
+    """Who calls: the agent's name, its own folder, which boxes may write, its process; and what an order asks:
+    `kind` is what programs like its own are called, `weight` the share of its group."""
 
     agent: str
     folder: str
     pid: int = 0
+    program: str = ""
+    kind: str = ""
+    group: str = "default"
+    scheduling_class: SchedulingClass = "normal"
+    nice: int = 0
+    weight: float = 1.0
 
     @property
     def work(self) -> Path:
         return Path(self.folder)
-
-
-class ToolResult(Record, frozen=True):
-    """`text` is for the model: a text as it is, other values as JSON. `value`: the same, not cut short.
-    `file`: where in the caller's folder the whole text is, if `text` is only its beginning."""
-
-    id: str
-    tool: str
-    text: str
-    value: Any = None
-    file: str = ""
-    waited_s: float = 0.0
-    run_s: float = 0.0
 
 
 class Boxed(Protocol):

@@ -16,8 +16,9 @@ import msgspec
 
 from aios.errors import ToolError, ToolTimeout
 from aios.syscalls import Record
-from aios.tools.sandbox.profile import Outcome, Profile, Run
-from aios.tools.tool import Bound, Context, Flags, bind, own_box
+from aios.toolcalls import Flags, Profile
+from aios.tools.sandbox.profile import Outcome, Run
+from aios.tools.tool import Bound, Context, bind, own_box
 
 START_S = 60.0
 """Besides the time of the run: a new box may have to wait for others."""

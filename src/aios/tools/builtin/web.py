@@ -19,8 +19,9 @@ import msgspec
 
 from aios.errors import ToolError, ToolTimeout, ToolUnavailable
 from aios.syscalls import Record
+from aios.toolcalls import Flags
 from aios.tools.builtin.html import Reader
-from aios.tools.tool import Bound, Flags, bind
+from aios.tools.tool import Bound, bind
 
 MOST_BYTES = 4 << 20
 REDIRECTS = 5

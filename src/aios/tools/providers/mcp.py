@@ -14,9 +14,9 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 from aios.errors import ConfigError, ToolError, ToolUnavailable
-from aios.syscalls import Record
+from aios.toolcalls import Flags, Tool, ToolEffect, ToolSource
 from aios.tools.registry import SEPARATOR
-from aios.tools.tool import Bound, Context, Effect, Flags, Tool
+from aios.tools.tool import Bound, Context
 
 if TYPE_CHECKING:
     from mcp import Client
@@ -33,31 +33,22 @@ FRESH_S = 1.0
 CONNECTION_CLOSED = -32000
 
 
-class McpSettings(Record, frozen=True):
-    """One server: `command` and `args` (with `env` besides a safe few variables, in `cwd`), or `url` and
-    `headers`."""
-
-    command: str = ""
-    args: tuple[str, ...] = ()
-    env: dict[str, str] = {}  # noqa: RUF012
-    cwd: str | None = None
-    url: str = ""
-    headers: dict[str, str] = {}  # noqa: RUF012
-    timeout_s: float = 60.0
-    """Of one call."""
-    concurrency: int | None = None
-    """Calls of one of its tools at once."""
-
-
 class McpServer:
-    """Raises ConfigError unless exactly one of `command` and `url` is set."""
+    """The server that `source` describes: `command` (with `env` besides a safe few variables), or `url` (with
+    `headers`). Raises ConfigError unless exactly one of the two is set."""
 
-    def __init__(self, name: str, settings: McpSettings) -> None:
-        if bool(settings.command) == bool(settings.url):
-            raise ConfigError(
-                f"The MCP server {name!r} needs a command or a url, not both.", "Set one of them."
-            )
-        self.name, self._settings = name, settings
+    def __init__(
+        self,
+        source: ToolSource,
+        *,
+        env: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        if bool(source.command) == bool(source.url):
+            what = f"The MCP server {source.name!r} needs a command or a url, not both."
+            raise ConfigError(what, "Set one of them.")
+        self.name, self._source = source.name, source
+        self._env, self._headers = dict(env or {}), dict(headers or {})
         self._changed = asyncio.Condition()
         self._lost = asyncio.Event()
         self._client: Client | None = None
@@ -117,7 +108,7 @@ class McpServer:
     async def _connect(self) -> None:
         """Connect, and return when the connection is lost."""
         self._lost.clear()
-        async with _connection(self._settings) as client:
+        async with _connection(self._source, self._env, self._headers) as client:
             tools: list[McpTool] = []
             cursor: str | None = None
             while True:
@@ -139,7 +130,7 @@ class McpServer:
         hints = tool.annotations
         read_only = bool(hints and hints.read_only_hint)
         same_again = read_only or bool(hints and hints.idempotent_hint)
-        effect: Effect = "idempotent" if same_again else "opaque"
+        effect: ToolEffect = "idempotent" if same_again else "opaque"
         flags = Flags(
             returns_untrusted=True,
             # Unless a server says otherwise, its tools destroy and reach out (MCP's ToolAnnotations).
@@ -148,8 +139,8 @@ class McpServer:
         )
         described = Tool(
             name=f"{self.name}{SEPARATOR}{tool.name}", description=tool.description or "",
-            parameters=tool.input_schema, effect=effect, flags=flags, timeout_s=self._settings.timeout_s,
-            concurrency=self._settings.concurrency, version=version, provider=f"mcp:{self.name}",
+            parameters=tool.input_schema, effect=effect, flags=flags, timeout_s=self._source.timeout_s,
+            concurrency=self._source.concurrency, version=version, provider=f"mcp:{self.name}",
         )  # fmt: skip
 
         async def body(context: Context, arguments: dict[str, Any]) -> Any:
@@ -195,23 +186,25 @@ class McpServer:
 
 
 @asynccontextmanager
-async def _connection(settings: McpSettings) -> AsyncGenerator[Client]:
+async def _connection(
+    source: ToolSource, env: Mapping[str, str], headers: Mapping[str, str]
+) -> AsyncGenerator[Client]:
     try:
         from mcp import Client, StdioServerParameters
         from mcp.client.streamable_http import streamable_http_client
         from mcp.shared._httpx_utils import create_mcp_http_client
     except ModuleNotFoundError as error:
         raise ConfigError("MCP servers need the mcp SDK.", "Install it: pip install 'aios[mcp]'") from error
-    if settings.command:
+    if source.command:
         parameters = StdioServerParameters(
-            command=settings.command, args=list(settings.args), env=settings.env or None, cwd=settings.cwd
+            command=source.command, args=list(source.args), env=dict(env) or None, cwd=source.cwd
         )
         async with Client(parameters) as client:
             yield client
     else:
         async with (
-            create_mcp_http_client(headers=settings.headers) as http,
-            Client(streamable_http_client(settings.url, http_client=http)) as client,
+            create_mcp_http_client(headers=dict(headers)) as http,
+            Client(streamable_http_client(source.url, http_client=http)) as client,
         ):
             yield client
 

@@ -15,11 +15,12 @@ import msgspec
 
 from aios.errors import ConfigError, ToolError, ToolUnavailable
 from aios.syscalls import Record
+from aios.toolcalls import Flags, Tool, ToolEffect
 from aios.tools.registry import SEPARATOR
-from aios.tools.tool import Bound, Context, Effect, Flags, Tool
+from aios.tools.tool import Bound, Context
 
 Json = dict[str, Any]
-METHODS: Mapping[str, Effect] = {
+METHODS: Mapping[str, ToolEffect] = {
     # RFC 9110, section 9.2.2
     "get": "idempotent", "head": "idempotent", "put": "idempotent", "delete": "idempotent",
     "post": "opaque", "patch": "opaque",

@@ -74,8 +74,9 @@ class Package:
         return Bound(msgspec.structs.replace(bound.tool, **facts), bound.body, bound.keys)
 
 
-def from_folder(folder: Path) -> Package:
-    """The package in `folder`. Raises ConfigError for a missing or wrong manifest. Blocks, shortly."""
+def from_folder(folder: Path, name: str = "") -> Package:
+    """The package in `folder`, called `name` or as it calls itself. Raises ConfigError for a missing or wrong
+    manifest. Blocks, shortly."""
     file = folder / MANIFEST
     try:
         manifest = msgspec.convert(tomllib.loads(file.read_text("utf-8")), Manifest)
@@ -92,7 +93,7 @@ def from_folder(folder: Path) -> Package:
         spec.loader.exec_module(module)
         return module
 
-    return Package(manifest.name, manifest.version, lambda: digest_of(folder), load)
+    return Package(name or manifest.name, manifest.version, lambda: digest_of(folder), load)
 
 
 def installed() -> list[Package]:

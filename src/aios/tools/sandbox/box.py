@@ -14,7 +14,8 @@ from typing import Literal, Protocol
 import msgspec
 
 from aios.errors import SandboxUnavailable
-from aios.tools.sandbox.profile import Outcome, Profile, Reason, Run, Strength
+from aios.toolcalls import Profile
+from aios.tools.sandbox.profile import Outcome, Reason, Run, Strength
 from aios.tools.sandbox.watch import Watch
 
 TICK_S = 0.05

@@ -13,12 +13,12 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Self
 
 import msgspec
 
+from aios.toolcalls import Profile
 from aios.tools.sandbox.box import Box, Sandbox
-from aios.tools.sandbox.profile import Outcome, Profile, Run
+from aios.tools.sandbox.profile import Outcome, Run
 
 Key = tuple[str, str, bytes]
 
@@ -46,18 +46,17 @@ class Boxes:
         self._finding = asyncio.Lock()
         self._busy = asyncio.Semaphore(most)
         self._places: OrderedDict[Key, _Place] = OrderedDict()
-        self._tasks = asyncio.TaskGroup()
         self._sweeper: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> Self:
-        await self._tasks.__aenter__()
-        self._sweeper = self._tasks.create_task(self._sweep())
-        return self
+    def start(self, tasks: asyncio.TaskGroup) -> None:
+        """Look after idle boxes from now on, in a task of `tasks`."""
+        self._sweeper = tasks.create_task(self._sweep(), name="idle boxes")
 
-    async def __aexit__(self, *_: object) -> None:
-        assert self._sweeper is not None
-        self._sweeper.cancel()
-        await self._tasks.__aexit__(None, None, None)
+    async def close_all(self) -> None:
+        """End all boxes."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            await asyncio.wait([self._sweeper])
         while self._places:
             await _close(self._places.popitem()[1])
 
@@ -82,6 +81,10 @@ class Boxes:
             place.running = False
             place.users -= 1
             place.used = time.monotonic()
+
+    def has(self, owner: str) -> bool:
+        """Whether `owner` has boxes."""
+        return any(key[0] == owner for key in self._places)
 
     async def close(self, owner: str) -> None:
         """End the boxes of `owner`, and what runs in them."""

@@ -10,10 +10,11 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from aios.errors import AiosError, SandboxUnavailable
+from aios.toolcalls import Profile
 from aios.tools.sandbox import host
 from aios.tools.sandbox.box import Box, HardBox, start
 from aios.tools.sandbox.filter import program
-from aios.tools.sandbox.profile import Profile, Strength
+from aios.tools.sandbox.profile import Strength
 
 STAGE = "/tmp/aios"  # only in a mount namespace of the box's own
 PYTHON = "/opt/python"

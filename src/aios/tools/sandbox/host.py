@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from aios.tools.sandbox.profile import Profile
+from aios.toolcalls import Profile
 from aios.tools.sandbox.watch import SPARE
 
 MODULES = ("confine", "runs", "inside")

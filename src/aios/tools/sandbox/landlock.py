@@ -11,10 +11,11 @@ import tempfile
 from pathlib import Path
 
 from aios.errors import AiosError, SandboxUnavailable
+from aios.toolcalls import Profile
 from aios.tools.sandbox import host
 from aios.tools.sandbox.box import Box, start
 from aios.tools.sandbox.filter import program
-from aios.tools.sandbox.profile import Profile, Strength
+from aios.tools.sandbox.profile import Strength
 
 ABI = 6
 """The first version with scopes: before it a box could signal whatever has its uid."""

@@ -6,7 +6,8 @@ import os
 import time
 from pathlib import Path
 
-from aios.tools.sandbox.profile import Profile, Reason
+from aios.toolcalls import Profile
+from aios.tools.sandbox.profile import Reason
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 TICK = os.sysconf("SC_CLK_TCK")

@@ -1,0 +1,118 @@
+"""A model that calls tools until it has its answer. Every step is a syscall like any other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from aios.errors import BadRequest, NotFound, ToolError
+from aios.syscalls import (
+    Completion,
+    FunctionSpec,
+    Generate,
+    Message,
+    Result,
+    Syscall,
+    ToolCall,
+    ToolSpec,
+    Usage,
+)
+from aios.toolcalls import CallTool, ListTools, Tool, ToolList, ToolResult
+from aios.toolruns import RunTools, ToolRun
+
+MOST_TURNS = 100
+MOST_CALLS = 64
+"""Calls of tools in one turn."""
+Trap = Callable[[Syscall], Awaitable[Result]]
+
+
+async def run_tools(trap: Trap, asked: RunTools) -> ToolRun:
+    """`trap` makes a syscall for the process. What a tool refuses goes back to the model, for it to mend its
+    call.
+
+    Raises BadRequest, NotFound (no such tool), and what the syscalls raise."""
+    if asked.call.n != 1 or not 1 <= asked.max_turns <= MOST_TURNS:
+        what = f"A run of tools takes n=1 and 1 to {MOST_TURNS} turns."
+        raise BadRequest(what, "Correct `n` of its call, or `max_turns`.", param="max_turns")
+    ours = await _tools(trap, asked.tools)
+    specs = (*asked.call.tools, *map(_spec, ours.values()))
+    added: list[Message] = []
+    usage = Usage()
+    turn = 0
+    while True:
+        turn += 1
+        messages = (*asked.call.messages, *added)
+        completion = await trap(_turn(asked.call, messages, specs, turn))
+        assert isinstance(completion, Completion)
+        usage = _added(usage, completion.usage)
+        answer = completion.choices[0]
+        added.append(Message(role="assistant", content=answer.content, tool_calls=answer.tool_calls))
+        finished = not answer.tool_calls or any(call.function.name not in ours for call in answer.tool_calls)
+        if not finished:
+            added += await _results(trap, answer.tool_calls)
+        if finished or turn == asked.max_turns:
+            return ToolRun(
+                completion=completion, messages=tuple(added), turns=turn, usage=usage, finished=finished
+            )
+
+
+async def _tools(trap: Trap, names: tuple[str, ...]) -> dict[str, Tool]:
+    """Raises NotFound."""
+    wanted = [ListTools(name=name) for name in names] or [ListTools()]
+    found: dict[str, Tool] = {}
+    for call in wanted:
+        told = await trap(call)
+        assert isinstance(told, ToolList)
+        found |= {tool.name: tool for tool in told.tools}
+    return found
+
+
+def _turn(call: Generate, messages: tuple[Message, ...], specs: tuple[ToolSpec, ...], turn: int) -> Generate:
+    """A key names one answer, so each turn has its own; a choice that forces a tool forces the first turn only,
+    or the model could never answer."""
+    forced = turn > 1 and call.tool_choice not in ("auto", "none")
+    return msgspec.structs.replace(
+        call, messages=messages, tools=specs, tool_choice="auto" if forced else call.tool_choice,
+        idempotency_key=f"{call.idempotency_key}/{turn}" if call.idempotency_key else None,
+    )  # fmt: skip
+
+
+async def _results(trap: Trap, calls: tuple[ToolCall, ...]) -> list[Message]:
+    """All at once; in the order of the calls."""
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(_result(trap, call)) for call in calls[:MOST_CALLS]]
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    told = [task.result() for task in running]
+    told += ["Error: too many calls at once; make fewer."] * (len(calls) - len(told))
+    return [
+        Message(role="tool", content=text, tool_call_id=call.id, name=call.function.name)
+        for call, text in zip(calls, told, strict=True)
+    ]
+
+
+async def _result(trap: Trap, call: ToolCall) -> str:
+    try:
+        asked = CallTool(name=call.function.name, arguments=call.function.arguments, id=call.id)
+        result = await trap(asked)
+    except (ToolError, NotFound) as error:
+        return f"Error: {error}"
+    assert isinstance(result, ToolResult)
+    return result.text
+
+
+def _spec(tool: Tool) -> ToolSpec:
+    return ToolSpec(
+        function=FunctionSpec(name=tool.name, description=tool.description, parameters=tool.parameters)
+    )
+
+
+def _added(a: Usage, b: Usage) -> Usage:
+    return Usage(
+        prompt_tokens=a.prompt_tokens + b.prompt_tokens,
+        completion_tokens=a.completion_tokens + b.completion_tokens,
+        cached_tokens=a.cached_tokens + b.cached_tokens,
+    )
