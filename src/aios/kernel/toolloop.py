@@ -51,7 +51,8 @@ async def run_tools(trap: Trap, asked: RunTools) -> ToolRun:
         added.append(Message(role="assistant", content=answer.content, tool_calls=answer.tool_calls))
         finished = not answer.tool_calls or any(call.function.name not in ours for call in answer.tool_calls)
         if not finished:
-            added += await _results(trap, answer.tool_calls)
+            key = asked.call.idempotency_key
+            added += await _results(trap, answer.tool_calls, f"{key}/{turn}" if key else None)
         if finished or turn == asked.max_turns:
             return ToolRun(
                 completion=completion, messages=tuple(added), turns=turn, usage=usage, finished=finished
@@ -79,11 +80,14 @@ def _turn(call: Generate, messages: tuple[Message, ...], specs: tuple[ToolSpec, 
     )  # fmt: skip
 
 
-async def _results(trap: Trap, calls: tuple[ToolCall, ...]) -> list[Message]:
-    """All at once; in the order of the calls."""
+async def _results(trap: Trap, calls: tuple[ToolCall, ...], key: str | None) -> list[Message]:
+    """All at once; in the order of the calls. Under a `key` each runs once, however often the run is sent."""
     try:
         async with asyncio.TaskGroup() as tasks:
-            running = [tasks.create_task(_result(trap, call)) for call in calls[:MOST_CALLS]]
+            running = [
+                tasks.create_task(_result(trap, call, f"{key}/{number}" if key else None))
+                for number, call in enumerate(calls[:MOST_CALLS])
+            ]
     except ExceptionGroup as errors:
         raise errors.exceptions[0] from None
     told = [task.result() for task in running]
@@ -94,9 +98,10 @@ async def _results(trap: Trap, calls: tuple[ToolCall, ...]) -> list[Message]:
     ]
 
 
-async def _result(trap: Trap, call: ToolCall) -> str:
+async def _result(trap: Trap, call: ToolCall, key: str | None) -> str:
+    name, arguments = call.function.name, call.function.arguments
     try:
-        asked = CallTool(name=call.function.name, arguments=call.function.arguments, id=call.id)
+        asked = CallTool(name=name, arguments=arguments, id=call.id, idempotency_key=key)
         result = await trap(asked)
     except (ToolError, NotFound) as error:
         return f"Error: {error}"

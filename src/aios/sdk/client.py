@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, overload
 
@@ -12,11 +13,13 @@ import httpx
 
 from aios.errors import AiosError
 from aios.events import AnyEvent
-from aios.sdk import requests
+from aios.sdk import requests, toolruns
 from aios.sdk.address import Address
 from aios.sdk.answers import decoded
 from aios.sdk.requests import MessageLike, Request
 from aios.sdk.stream import AsyncDeltas, Deltas, EventLines
+from aios.sdk.toolruns import ToolLike
+from aios.sdk.tools import AsyncTools, Tools
 from aios.sdk.transport import ENDLESS, RETRIES, TIMEOUT, Tries, checked, failures_told
 from aios.syscalls import (
     Completion,
@@ -32,6 +35,7 @@ from aios.syscalls import (
     Spawn,
     Syscall,
 )
+from aios.toolruns import ToolRun
 
 T = TypeVar("T")
 
@@ -62,6 +66,7 @@ class AsyncClient:
             base_url=self.address.url, headers=self.address.headers(), timeout=timeout, limits=limits,
             transport=transport, trust_env=False,
         )  # fmt: skip
+        self.tools = AsyncTools(self)
 
     async def __aenter__(self) -> Self:
         return self
@@ -94,6 +99,22 @@ class AsyncClient:
     async def complete(self, prompt: str | Sequence[int], **options: Any) -> Completion:
         """Go on with a text. Options as of `chat`."""
         return await self.request(requests.text(prompt, {**self._options, **options}))
+
+    async def run_tools(
+        self,
+        messages: Sequence[MessageLike],
+        tools: Sequence[ToolLike] = (),
+        *,
+        max_turns: int = 8,
+        **options: Any,
+    ) -> ToolRun:
+        """Ask a model, run the `tools` that it calls (functions made by `@tool`, names of the kernel's tools;
+        none: all of the kernel's), and ask it again, until it has its answer. Options as of `chat`."""
+        options = {**self._options, **options}
+        request = toolruns.whole(messages, tools, max_turns, options)
+        if request is not None:
+            return await self.request(request)
+        return await toolruns.run(self.request, messages, tools, max_turns, options)
 
     async def embed(self, inputs: Sequence[str], model: str = "") -> Embeddings:
         """One vector a text."""
@@ -226,6 +247,7 @@ class Client:
             base_url=self.address.url, headers=self.address.headers(), timeout=timeout, transport=transport,
             trust_env=False,
         )  # fmt: skip
+        self.tools = Tools(self)
 
     def __enter__(self) -> Self:
         return self
@@ -252,6 +274,22 @@ class Client:
 
     def complete(self, prompt: str | Sequence[int], **options: Any) -> Completion:
         return self.request(requests.text(prompt, {**self._options, **options}))
+
+    def run_tools(
+        self,
+        messages: Sequence[MessageLike],
+        tools: Sequence[ToolLike] = (),
+        *,
+        max_turns: int = 8,
+        **options: Any,
+    ) -> ToolRun:
+        options = {**self._options, **options}
+        request = toolruns.whole(messages, tools, max_turns, options)
+        if request is not None:
+            return self.request(request)
+        send = toolruns.blocking(self.request)
+        with ThreadPoolExecutor(1) as thread:  # whose event loop is free, whatever runs in this one
+            return thread.submit(anyio.run, toolruns.run, send, messages, tools, max_turns, options).result()
 
     def embed(self, inputs: Sequence[str], model: str = "") -> Embeddings:
         return self.request(requests.embed(inputs, model))

@@ -1,27 +1,20 @@
-"""`client.tools`: the kernel's tools, and runs of a model with tools."""
+"""`client.tools`: the kernel's tools."""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Protocol, TypeVar
 from urllib.parse import quote
 
-import anyio
 import msgspec
 
-from aios.errors import AiosError, BadRequest, NotFound, ToolError
 from aios.sdk import answers
-from aios.sdk.requests import MessageLike, Request
-from aios.sdk.tool import Tool as Function
-from aios.syscalls import Completion, FunctionSpec, Message, ToolCall, ToolSpec, Usage
+from aios.sdk.requests import Request
 from aios.toolcalls import Tool, ToolList, ToolResult, ToolSource
-from aios.toolruns import ToolRun
 
 T = TypeVar("T")
 PATH = "/aios/v1/tools"
-ToolLike = Function | str
-"""A function of this program, or the name of a tool of the kernel's."""
 
 
 class Sender(Protocol):
@@ -34,8 +27,6 @@ class AsyncSender(Protocol):
     """The part of AsyncClient that is needed here."""
 
     async def request(self, request: Request[T]) -> T: ...
-
-    async def chat(self, messages: Sequence[MessageLike], **options: Any) -> Completion: ...
 
 
 class AsyncTools:

@@ -11,6 +11,8 @@ from starlette.responses import Response
 from aios.server import body, sse
 from aios.server.auth import Gate
 from aios.server.endpoint import Endpoint
+from aios.server.hints import hints_of
+from aios.server.requests import ChatRequest, parse
 from aios.syscalls import Syscall
 from aios.toolcalls import (
     AddTools,
@@ -37,6 +39,20 @@ class ToolBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     idempotency_key: str | None = None
 
 
+class RunBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A model and tools in one request."""
+
+    chat: msgspec.Raw
+    """What `/v1/chat/completions` takes. Its own `tools` are the caller's to run: a call of one ends the
+    run."""
+    tools: tuple[str, ...] = ()
+    """Tools of the kernel that the model may call; none: all."""
+    tool_choice: str = "auto"
+    """Of the first turn: `auto`, `required`, or `=NAME` for one tool; later ones are free."""
+    max_turns: int = 8
+    """How often the model is asked at most."""
+
+
 class Tools:
     """Handlers of `/aios/v1/tools`. Changes are the operator's to make, calls the caller's own."""
 
@@ -49,7 +65,7 @@ class Tools:
         return (
             Endpoint("GET", every, self.list_tools, None, ToolList),
             Endpoint("POST", every, self.add_tools, ToolSource, ToolList, status=201),
-            Endpoint("POST", "/aios/v1/runs", self.run_tools, RunTools, ToolRun),
+            Endpoint("POST", "/aios/v1/runs", self.run_tools, RunBody, ToolRun),
             Endpoint("GET", one, self.tool, None, Tool),
             Endpoint("DELETE", one, self.remove_tools, None, ToolList),
             Endpoint("POST", f"{one}/call", self.call_tool, ToolBody, ToolResult),
@@ -81,10 +97,14 @@ class Tools:
     async def run_tools(self, request: Request) -> Response:
         """Ask a model, run the tools that it calls, and ask it again, until it has its answer."""
         known = self._gate.credentials(request)
-        asked = body.decode(await body.read(request, self._limit), RunTools)
-        pid = self._gate.caller(request, known).pid
+        asked = body.decode(await body.read(request, self._limit), RunBody)
+        chat, extra = parse(bytes(asked.chat), ChatRequest)
+        pid = self._gate.caller(request, known, chat.agent_id, chat.user).pid
+        call = chat.generate(extra, hints_of(request.headers))
+        call = msgspec.structs.replace(call, tool_choice=asked.tool_choice)
         async with sse.Attendance(request.receive):
-            return body.reply(await self._kernel.run_tools(pid, asked))
+            run = RunTools(call=call, tools=asked.tools, max_turns=asked.max_turns)
+            return body.reply(await self._kernel.run_tools(pid, run))
         return Response(status_code=499)
 
     async def add_tools(self, request: Request) -> Response:
