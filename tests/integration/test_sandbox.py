@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from aios.errors import SandboxUnavailable
+from aios.errors import SandboxUnavailable, ToolError
 from aios.toolcalls import Mount, Profile
 from aios.tools.sandbox.box import run
+from aios.tools.sandbox.bubblewrap import Bubblewrap
 from aios.tools.sandbox.chain import examine, find
 from aios.tools.sandbox.profile import Run, Strength
+from aios.tools.sandbox.proxy import dial
 
 pytestmark = pytest.mark.anyio
 QUICK = Profile(wall_s=1.0, output_bytes=2000)
@@ -135,6 +137,60 @@ async def test_a_folder_can_be_made_readable_and_stays_unwritable(sandbox, tmp_p
     outcome = await run(sandbox, Run(code=code), work, profile)
     assert outcome.stdout == b"data blue\n"
     assert b"Read-only file system" in outcome.stderr
+
+
+async def test_a_box_reaches_the_hosts_it_is_allowed_and_no_others(sandbox, tmp_path):
+    if sandbox.name != "bubblewrap":
+        pytest.skip("only bubblewrap gives a box a way out")
+
+    async def serve(reader, writer):
+        asked.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
+        await writer.drain()
+        writer.close()
+
+    async def dial(host, port):
+        dialled.append((host, port))
+        return await asyncio.open_connection("127.0.0.1", server.sockets[0].getsockname()[1])
+
+    asked, dialled = [], []
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    code = f"""
+import socket, urllib.request
+def fetch(url):
+    try: return urllib.request.urlopen(url, timeout=5).read()
+    except OSError as error: return str(error)
+for url in ("http://good.example/a?b", "http://evil.example/", "http://good.example:22/", "https://evil.example/"):
+    print(fetch(url))
+tunnel = socket.create_connection(("127.0.0.1", 3128))
+tunnel.sendall(b"CONNECT sub.good.example:443 HTTP/1.1\\r\\n\\r\\n")
+print(tunnel.recv(99)); tunnel.sendall(b"hi\\r\\n\\r\\n"); print(tunnel.recv(99)[:15])
+try: print("ESCAPED", socket.create_connection(("127.0.0.1", {port}), 1))
+except OSError: print("held")
+"""
+    profile = Profile(hosts=("good.example", "*.good.example"))
+    box = await Bubblewrap(sandbox._binary, dial).open(tmp_path, profile)
+    try:
+        for session in (False, True, True):
+            outcome = await box.run(Run(code=code, session=session))
+            assert outcome.stdout.decode().splitlines() == [
+                "b'hello'", "HTTP Error 403: Forbidden", "HTTP Error 403: Forbidden",
+                "<urlopen error Tunnel connection failed: 403 Forbidden>",
+                "b'HTTP/1.1 200 Connection established\\r\\n\\r\\n'", "b'HTTP/1.1 200 OK'", "held",
+            ], outcome  # fmt: skip
+    finally:
+        await box.close()
+        server.close()
+    assert dialled == [("good.example", 80), ("sub.good.example", 443)] * 3
+    assert asked[0].startswith(b"GET /a?b HTTP/1.1\r\n")
+    assert b"Connection: close" in asked[0]
+
+
+async def test_a_proxy_connects_to_nothing_on_this_machine():
+    for host in ("localhost", "127.0.0.1", "::1", "10.0.0.1", "169.254.169.254"):
+        with pytest.raises(ToolError, match="not on the internet"):
+            await dial(host, 80)
 
 
 class Broken:

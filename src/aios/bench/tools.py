@@ -1,6 +1,8 @@
 """`aios bench tools`: what a call of a tool costs, what conflict handling gains, and how fast a box is.
 
-Null tool: calls a second of a tool that does nothing, by one and many agents at once, in process. Conflicts:
+Null tool: calls a second of a tool that does nothing, by one and many agents at once, in process: of the tool
+manager alone, and by system call through the kernel, as a tool without effect (recorded as it goes) and as one
+that may have some (on disk as started before it runs). Conflicts:
 agents call tools of which some take one call at a time, others one a resource; the same load is run under the
 table of running calls and under one global lock, the plainest way to be safe. Boxes: the first call of an agent
 (a new box) and the later ones, of Python, a Python session and a shell command.
@@ -16,9 +18,12 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from aios.bench.nullcore import NullCore
 from aios.bench.report import machine, percentile, save_bars, write_result
+from aios.config import parse
+from aios.kernel.kernel import Kernel
 from aios.syscalls import FunctionCall, ToolCall
-from aios.toolcalls import Profile
+from aios.toolcalls import CallTool, Profile
 from aios.tools.builtin.boxed import BoxedTools
 from aios.tools.manager import ToolManager
 from aios.tools.sandbox.chain import find
@@ -27,6 +32,19 @@ from aios.tools.tool import Bound, Caller, tool
 CROWDS = (1, 16, 250)
 WORK_S = 0.002
 """How long a call of the conflict load runs: it waits, as for a disk or a service."""
+PACKAGE = """
+from aios.tools.tool import tool
+
+@tool(effect="pure")
+def quiet(n: int = 0) -> int:
+    "Do nothing."
+    return n
+
+@tool(effect="opaque")
+def marked(n: int = 0) -> int:
+    "Do nothing, as if it were something."
+    return n
+"""
 Call = Callable[[ToolCall, Caller], Awaitable[Any]]
 
 
@@ -49,9 +67,16 @@ def run(out: Path, *, quick: bool = False, seeds: int = 5, **_: Any) -> None:
 async def _measure(quick: bool, seeds: int) -> dict[str, Any]:
     calls = 2_000 if quick else 20_000
     null = [await _null(agents, calls) for agents in CROWDS for _ in range(seeds)]
+    traps = [
+        await _trapped(agents, calls // share, name)
+        for name, share in (("quiet", 4), ("marked", 10))
+        for agents in CROWDS
+        for _ in range(seeds)
+    ]
     conflicts = [await _conflicts(seed, 20 if quick else 50) for seed in range(seeds)]
     return {
-        "null": [_best(agents, null) for agents in CROWDS],
+        "null": [_best(agents, "manager", null) for agents in CROWDS],
+        "trap": [_best(agents, name, traps) for name in ("quiet", "marked") for agents in CROWDS],
         "conflicts": {
             "table_s": percentile([row[0] for row in conflicts], 0.5),
             "lock_s": percentile([row[1] for row in conflicts], 0.5),
@@ -82,13 +107,42 @@ async def _null(agents: int, calls: int) -> dict[str, Any]:
         seconds = await _drive(
             tools.call, _callers(agents), [[_call("null", '{"n": 1}')] * (calls // agents)] * agents
         )
-    return {"agents": agents, "per_s": calls // agents * agents / seconds}
+    return {"agents": agents, "way": "manager", "per_s": calls // agents * agents / seconds}
 
 
-def _best(agents: int, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    rates = [row["per_s"] for row in rows if row["agents"] == agents]
-    row = {"agents": agents, "per_s": percentile(rates, 0.5), "range": [min(rates), max(rates)]}
-    print(f"  null tool, {agents:3} agents: {row['per_s']:8.0f} calls/s")
+async def _trapped(agents: int, calls: int, name: str) -> dict[str, Any]:
+    """By system call: `quiet` is pure, `marked` is on disk as started before it runs."""
+    with tempfile.TemporaryDirectory(prefix="aios-bench-") as folder:
+        _package(Path(folder, "null"))
+        source = {"name": "null", "kind": "package", "path": f"{folder}/null"}
+        settings = parse({"state": {"dir": f"{folder}/state"}, "tools": {"sources": [source]}})
+        async with Kernel(settings, cores=[NullCore()]) as kernel:
+            pids = [kernel.processes.attach(f"agent-{i:03}") for i in range(agents)]
+            call = CallTool(name=f"null__{name}", arguments='{"n": 1}')
+            await kernel.trap(pids[0], call)
+
+            async def drive(pid: int) -> None:
+                for _ in range(calls // agents):
+                    await kernel.trap(pid, call)
+
+            began = time.perf_counter()
+            async with asyncio.TaskGroup() as tasks:
+                for pid in pids:
+                    tasks.create_task(drive(pid))
+            seconds = time.perf_counter() - began
+    return {"agents": agents, "way": name, "per_s": calls // agents * agents / seconds}
+
+
+def _package(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "tool.toml").write_text('name = "null"\nversion = "1"\n')
+    (folder / "tools.py").write_text(PACKAGE)
+
+
+def _best(agents: int, way: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    rates = [row["per_s"] for row in rows if (row["agents"], row["way"]) == (agents, way)]
+    row = {"agents": agents, "way": way, "per_s": percentile(rates, 0.5), "range": [min(rates), max(rates)]}
+    print(f"  null tool, {way:7} {agents:3} agents: {row['per_s']:8.0f} calls/s")
     return row
 
 

@@ -100,8 +100,9 @@ class ToolCalls:
 
     def forget(self, process: Process) -> None:
         """The process is gone: end the boxes of its agent, unless another process is the same agent."""
-        if not any(other.agent == process.agent for other in self._processes.live()):
-            self._tools.release(process.agent)
+        agent = process.agent
+        if self._tools.has_boxes(agent) and all(other.agent != agent for other in self._processes.live()):
+            self._tools.release(agent)
         if process.program == f"p{process.pid}":
             self._tools.retire(process.program)
 

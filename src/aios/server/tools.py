@@ -108,8 +108,8 @@ class Tools:
         return Response(status_code=499)
 
     async def add_tools(self, request: Request) -> Response:
-        """Offer the tools of a source from now on, after a restart too. Admin."""
-        self._gate.admin(request)
+        """Offer the tools of a source from now on, after a restart too. Admin, with a key or the token."""
+        self._gate.owner(request)
         source = body.decode(await body.read(request, self._limit), ToolSource)
         return await self._trap(request, self._gate.operator(), AddTools(source=source), status=201)
 

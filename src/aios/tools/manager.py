@@ -112,9 +112,13 @@ class ToolManager:
         """The table of running calls, to look at."""
         return self._running
 
+    def has_boxes(self, agent: str) -> bool:
+        """Whether something was run in a box for it."""
+        return self._boxes.has(agent)
+
     def release(self, agent: str) -> None:
         """The agent is gone: end its boxes, soon."""
-        if self._boxes.has(agent) and not self._closing:
+        if not self._closing:
             self._tasks.create_task(self._boxes.close(agent), name=f"end of the boxes of {agent}")
 
     def retire(self, program: str) -> None:

@@ -1,16 +1,11 @@
 """Fetching from the web: only from hosts that are on a list, and never from this machine's own network.
 
-A name that is allowed may resolve to an address that is not: so the connection is made to an address that was
-looked up and checked here, and every redirect is checked like the first request.
+Every redirect is checked like the first request.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import socket
-from collections.abc import Awaitable, Callable
-from fnmatch import fnmatch
 from typing import Any
 from urllib.parse import urljoin
 
@@ -21,11 +16,11 @@ from aios.errors import ToolError, ToolTimeout, ToolUnavailable
 from aios.syscalls import Record
 from aios.toolcalls import Flags
 from aios.tools.builtin.html import Reader
+from aios.tools.hosts import Resolve, check_allowed, public_address
 from aios.tools.tool import Bound, bind
 
 MOST_BYTES = 4 << 20
 REDIRECTS = 5
-Resolve = Callable[[str, int], Awaitable[list[str]]]
 
 
 class Page(Record, frozen=True):
@@ -53,7 +48,7 @@ class Web:
     ) -> None:
         self._allowed, self._timeout_s = allowed, timeout_s
         self._client = client
-        self._resolve = resolve or _resolve
+        self._resolve = resolve
 
     def tools(self) -> list[Bound]:
         flags = Flags(returns_untrusted=True, sends_out=True)
@@ -108,18 +103,12 @@ class Web:
     async def _send(self, client: httpx.AsyncClient, url: httpx.URL) -> httpx.Response:
         if url.scheme not in ("http", "https") or not url.host or (url.port or 1) > 65535:
             raise ToolError(f"{str(url)!r} is no web address.", "Write https://host/path.")
-        if not any(fnmatch(url.host.lower(), pattern.lower()) for pattern in self._allowed):
-            known = ", ".join(self._allowed) or "none"
-            raise ToolError(
-                f"{url.host} may not be fetched from.", f"Allowed: {known}. Its owner can add hosts."
-            )
         port = url.port or (443 if url.scheme == "https" else 80)
-        addresses = await self._resolve(url.host, port)
-        if bad := [a for a in addresses if not ipaddress.ip_address(a).is_global]:
-            raise ToolError(f"{url.host} is at {bad[0]}, which is not on the internet.", "Use a public host.")
+        check_allowed(url.host, port, self._allowed)
+        address = await public_address(url.host, port, self._resolve)
         host = url.host if url.port is None else f"{url.host}:{url.port}"
         request = client.build_request(
-            "GET", url.copy_with(host=addresses[0]), headers={"Host": host, "User-Agent": "aios"},
+            "GET", url.copy_with(host=address), headers={"Host": host, "User-Agent": "aios"},
             extensions={"sni_hostname": url.host}, timeout=self._timeout_s,
         )  # fmt: skip
         return await client.send(request, stream=True, follow_redirects=False)
@@ -134,11 +123,3 @@ async def _page(url: str, response: httpx.Response) -> Page:
     text = bytes(content[:MOST_BYTES]).decode(response.charset_encoding or "utf-8", "replace")
     kind = response.headers.get("content-type", "").partition(";")[0]
     return Page(url=url, status=response.status_code, kind=kind, text=text, cut=len(content) > MOST_BYTES)
-
-
-async def _resolve(host: str, port: int) -> list[str]:
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise ToolUnavailable(f"{host} can't be found: {error.strerror}.", "Check the name.") from error
-    return [str(entry[4][0]) for entry in found]

@@ -97,7 +97,7 @@ def from_folder(folder: Path, name: str = "") -> Package:
 
 
 def installed() -> list[Package]:
-    """A package for each entry point of the group `aios.tools`: a module, a tool, or several."""
+    """A package for each entry point of the group `aios.tools`: a module, a tool, several, or their maker."""
     found: list[Package] = []
     for entry in entry_points(group=plugins.TOOLS):
         version = entry.dist.version if entry.dist else ""
@@ -119,5 +119,7 @@ def digest_of(folder: Path) -> str:
 def _bounds(what: Any) -> Iterable[Bound]:
     if isinstance(what, Bound):
         return [what]
+    if callable(what):
+        what = what()
     values: Iterable[Any] = vars(what).values() if isinstance(what, ModuleType) else what
     return [value for value in values if isinstance(value, Bound)]

@@ -16,6 +16,7 @@ import msgspec
 from aios.errors import SandboxUnavailable
 from aios.toolcalls import Profile
 from aios.tools.sandbox.profile import Outcome, Reason, Run, Strength
+from aios.tools.sandbox.proxy import Proxy
 from aios.tools.sandbox.watch import Watch
 
 TICK_S = 0.05
@@ -52,8 +53,8 @@ class Box:
     """One agent's box. It takes one run at a time; cancelling a run ends the box, and with it everything that
     runs in it. A box that ended (`closed`) is not used again."""
 
-    def __init__(self, process: Process, work: Path, profile: Profile) -> None:
-        self._process, self._profile = process, profile
+    def __init__(self, process: Process, work: Path, profile: Profile, proxy: Proxy | None = None) -> None:
+        self._process, self._profile, self._proxy = process, profile, proxy
         assert process.stdin is not None
         assert process.stdout is not None
         self._out, self._in = process.stdin, process.stdout
@@ -92,6 +93,9 @@ class Box:
         if self._process.returncode is None:
             await self._end()
         await self._process.wait()
+        if self._proxy is not None:
+            proxy, self._proxy = self._proxy, None
+            await proxy.close()
 
     async def _end(self) -> None:
         _signal(self._process.terminate)
@@ -180,14 +184,20 @@ def _signal(send: Callable[[], None]) -> None:
         send()
 
 
-async def start(kind: type[Box], argv: Sequence[str], fds: Sequence[int], work: Path, profile: Profile) -> Box:
-    """Start a zygote as a box and wait until it is ready. Raises SandboxUnavailable."""
+async def start(
+    kind: type[Box], argv: Sequence[str], fds: Sequence[int], work: Path, profile: Profile,
+    proxy: Proxy | None = None,
+) -> Box:  # fmt: skip
+    """Start a zygote as a box, whose `proxy` ends with it, and wait until it is ready. Raises
+    SandboxUnavailable."""
     try:
         process = await asyncio.create_subprocess_exec(
             *argv, stdin=PIPE, stdout=PIPE, stderr=PIPE, pass_fds=fds, cwd="/", env={}
         )
     except OSError as error:
+        if proxy is not None:
+            await proxy.close()
         raise SandboxUnavailable(f"{argv[0]} can't be started: {error}.", "See `aios doctor`.") from error
-    box = kind(process, work, profile)
+    box = kind(process, work, profile, proxy)
     await box.ready()
     return box

@@ -15,10 +15,12 @@ from aios.tools.sandbox import host
 from aios.tools.sandbox.box import Box, HardBox, start
 from aios.tools.sandbox.filter import program
 from aios.tools.sandbox.profile import Strength
+from aios.tools.sandbox.proxy import Dial, Proxy, dial
 
 STAGE = "/tmp/aios"  # only in a mount namespace of the box's own
 PYTHON = "/opt/python"
 STREAMS = "/run/streams"
+PROXY = "/run/proxy"
 PASSWD = b"root:x:0:0::/:/bin/false\nagent:x:1000:1000::/work:/bin/sh\n"
 GROUP = b"root:x:0:\nagent:x:1000:\n"
 HOLDS = (
@@ -32,7 +34,7 @@ MEND = (
 
 
 class Bubblewrap:
-    """Boxes of the bubblewrap program `binary` (0.8 or newer).
+    """Boxes of the bubblewrap program `binary` (0.8 or newer). `dial`: how a box's proxy connects.
 
     As root, a first bubblewrap makes a mount namespace in which Python and the work folder can be reached by
     anybody, there the uid is dropped, and a second one makes the box: a uid can't be dropped after, for what is
@@ -41,8 +43,8 @@ class Bubblewrap:
 
     name = "bubblewrap"
 
-    def __init__(self, binary: Path) -> None:
-        self._binary = binary
+    def __init__(self, binary: Path, dial: Dial = dial) -> None:
+        self._binary, self._dial = binary, dial
         self._filter = b""
 
     async def strength(self) -> Strength:
@@ -68,16 +70,19 @@ class Bubblewrap:
         with ExitStack() as stack:
             # Pipes, as the contents are smaller than a pipe holds.
             fds = [_readable(data, stack) for data in (self._filter, PASSWD, GROUP)]
-            argv = self._command(work, profile, uid, *fds)
-            return await start(HardBox, argv, fds, work, profile)
+            proxy = await Proxy(profile.hosts, self._dial).open(uid) if profile.hosts else None
+            argv = self._command(work, profile, uid, proxy.path if proxy else None, *fds)
+            return await start(HardBox, argv, fds, work, profile, proxy)
 
     def _command(
-        self, work: Path, profile: Profile, uid: int, filter: int, passwd: int, group: int
+        self, work: Path, profile: Profile, uid: int, proxy: Path | None, filter: int, passwd: int, group: int
     ) -> list[str]:
         prefix = host.python_prefix()
         inside = prefix if prefix.is_relative_to("/usr") else Path(PYTHON)
         reach = {"python": prefix, "work": work}
         reach |= {f"readable{i}": Path(mount.host).resolve() for i, mount in enumerate(profile.readable)}
+        if proxy is not None:
+            reach["proxy"] = proxy.parent
         if uid:
             outer, binary, reach = self._stage(reach)
             outer += ["--", *host.drop(uid), binary]
@@ -94,11 +99,15 @@ class Bubblewrap:
             "--proc", "/proc", "--dev", "/dev", "--size", tmp, "--perms", "1777", "--tmpfs", "/dev/shm",
             "--size", tmp, "--perms", "1777", "--tmpfs", "/tmp", "--size", tmp, "--perms", "1777",
             "--tmpfs", STREAMS, "--bind", str(reach["work"]), "/work",
+            *(("--ro-bind", str(reach["proxy"]), PROXY) if proxy else ()),
             "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/work",
         ]  # fmt: skip
         for name, value in host.environment(profile, inside, "/work", "/tmp").items():
             mounts += ["--setenv", name, value]
-        config = {"limits": host.limits(profile), "streams": STREAMS, "temporary": ["/tmp", "/dev/shm"]}
+        config = {
+            "limits": host.limits(profile), "streams": STREAMS, "temporary": ["/tmp", "/dev/shm"],
+            "proxy": f"{PROXY}/{proxy.name}" if proxy else "",
+        }  # fmt: skip
         return [
             *outer, "--unshare-user", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts",
             "--unshare-cgroup-try", "--disable-userns", "--die-with-parent", "--new-session", "--clearenv",

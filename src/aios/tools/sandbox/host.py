@@ -12,14 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from aios.toolcalls import Profile
+from aios.tools.sandbox.forward import PORT
 from aios.tools.sandbox.watch import SPARE
 
-MODULES = ("confine", "runs", "inside")
+MODULES = ("confine", "forward", "runs", "inside")
 BOOT = """
 import json, sys
 modules, config = json.loads(sys.argv[1])
+package = sys.modules["aios.tools.sandbox"] = type(sys)("aios.tools.sandbox")
 for name, source in modules:
     module = sys.modules[name] = type(sys)(name)
+    setattr(package, name.rpartition(".")[2], module)
     exec(compile(source, name, "exec"), module.__dict__)
 module.main(config)
 """
@@ -53,6 +56,9 @@ def environment(profile: Profile, prefix: Path | str, home: str, temporary: str)
         "PATH": f"{prefix}/bin:/usr/local/bin:/usr/bin:/bin",
         "HOME": home, "TMPDIR": temporary, "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1",
     }  # fmt: skip
+    if profile.hosts:
+        proxy = f"http://127.0.0.1:{PORT}"
+        made |= dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), proxy)
     if sysconfig.get_config_var("Py_ENABLE_SHARED"):
         made["LD_LIBRARY_PATH"] = f"{prefix}/lib"
     return made | profile.env

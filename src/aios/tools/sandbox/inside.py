@@ -21,6 +21,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
+from aios.tools.sandbox import forward
 from aios.tools.sandbox.confine import (
     PR_SET_DUMPABLE,
     PR_SET_PDEATHSIG,
@@ -36,10 +37,12 @@ WARM = ("csv", "datetime", "decimal", "math", "pathlib", "random", "re", "sqlite
 
 class Zygote:
     """Serves the host until it hangs up. `landlock`: there is no process id namespace. `streams`: a folder for
-    the standard streams of runs, `temporary`: those for temporary files."""
+    the standard streams of runs, `temporary`: those for temporary files. `proxy`: the socket of the host's
+    proxy; "": there is no network."""
 
-    def __init__(self, landlock: Landlock | None, streams: str, temporary: list[str]) -> None:
+    def __init__(self, landlock: Landlock | None, streams: str, temporary: list[str], proxy: str = "") -> None:
         self._landlock, self._streams, self._temporary = landlock, streams, temporary
+        self._proxy, self._near = proxy, forward.listener() if proxy else None
         self._in, self._out = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
         null = os.open("/dev/null", os.O_RDWR)
         for fd in (0, 1, 2):
@@ -62,6 +65,8 @@ class Zygote:
     def _run(self, header: dict[str, Any], code: str, stdin: bytes) -> tuple[dict[str, Any], bytes, bytes]:
         fresh = self._session is None
         try:
+            if self._near:
+                forward.start(self._near, self._proxy)
             if not header["session"]:
                 run = Child(lambda: work(header, code), self._become, self._streams, stdin)
             else:
@@ -190,5 +195,5 @@ def main(config: dict[str, Any]) -> None:
     os.makedirs(config["streams"], exist_ok=True)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     prctl(PR_SET_DUMPABLE, 0)  # the children share its uid: without this they could read and write it
-    Zygote(landlock, config["streams"], config["temporary"]).serve()
+    Zygote(landlock, config["streams"], config["temporary"], config.get("proxy", "")).serve()
     kill(-1)

@@ -67,6 +67,9 @@ class Landlock:
             if not path.stat().st_mode & 1:
                 mend = "Run the kernel as a user of its own, or keep Python and the state folder outside it."
                 raise SandboxUnavailable(f"Only its owner may enter {path}, a box may not.", mend)
+        if profile.hosts:
+            what = "Landlock can't give a box a way to some hosts alone."
+            raise SandboxUnavailable(what, "Use bubblewrap, or allow it no hosts.")
         if any(mount.host != mount.inside for mount in profile.readable):
             raise SandboxUnavailable("Landlock can't show a folder under another name.", "Use bubblewrap.")
 

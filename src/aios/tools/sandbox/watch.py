@@ -74,8 +74,8 @@ class Watch:
         return cpu / TICK, pages * PAGE, count
 
 
-SPARE = 6
-"""Processes of the box's own: four of bubblewrap, the zygote, a session."""
+SPARE = 7
+"""Processes of the box's own: four of bubblewrap, the zygote, a session, the way to the proxy."""
 
 
 def _folder(work: Path, most: int) -> tuple[int, int]:
