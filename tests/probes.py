@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pyseccomp
 
-from aios.toolcalls import Profile
+from aios.syscalls.tools import Profile
 from aios.tools.sandbox.box import Sandbox
 from aios.tools.sandbox.bubblewrap import Bubblewrap, binaries
 from aios.tools.sandbox.landlock import Landlock

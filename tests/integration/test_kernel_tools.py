@@ -27,16 +27,15 @@ from aios.kernel.toolorder import PolicyOrder
 from aios.scheduler.composed import Composed
 from aios.scheduler.fair import Fair
 from aios.syscalls import Generate, Limits, Message, Ps
-from aios.toolcalls import (
+from aios.syscalls.toolruns import RunTools
+from aios.syscalls.tools import (
     AddTools,
     CallTool,
     ListTools,
     RemoveTools,
-    ToolList,
     ToolResult,
     ToolSource,
 )
-from aios.toolruns import RunTools
 from aios.tools.order import Item
 from aios.tools.tool import Bound, Caller, tool
 
@@ -49,9 +48,7 @@ def give(kernel: Kernel, *bounds: Bound) -> None:
 
 
 async def use(kernel: Kernel, pid: int, name: str, **fields: Any) -> ToolResult:
-    result = await kernel.trap(pid, CallTool(name=name, **fields))
-    assert isinstance(result, ToolResult)
-    return result
+    return await kernel.trap(pid, CallTool(name=name, **fields))
 
 
 def rows(folder: Path) -> list[tuple[str, str, str]]:
@@ -248,7 +245,6 @@ async def test_admins_add_and_remove_sources_and_the_next_kernel_has_them(tmp_pa
             with pytest.raises(Forbidden, match="admin"):
                 await kernel.trap(ann, call)
         added = await kernel.trap(boss, AddTools(source=source))
-        assert isinstance(added, ToolList)
         assert [tool.name for tool in added.tools] == ["nice__greet"]
         with pytest.raises(Conflict):
             await kernel.trap(boss, AddTools(source=source))
@@ -256,7 +252,6 @@ async def test_admins_add_and_remove_sources_and_the_next_kernel_has_them(tmp_pa
         ann, boss = kernel.processes.attach("ann"), kernel.processes.attach("boss", group="admin")
         assert (await use(kernel, ann, "nice__greet", arguments={"name": "Ann"})).text == "hello Ann"
         left = await kernel.trap(boss, RemoveTools(name="nice"))
-        assert isinstance(left, ToolList)
         assert "calculator" in {tool.name for tool in left.tools}
     async with Kernel(settings(state)) as kernel:
         with pytest.raises(NotFound):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from aios.errors import SandboxUnavailable, ToolError
-from aios.toolcalls import Mount, Profile
+from aios.syscalls.tools import Mount, Profile
 from aios.tools.sandbox.box import run
 from aios.tools.sandbox.bubblewrap import Bubblewrap
 from aios.tools.sandbox.chain import examine, find
@@ -104,7 +104,7 @@ async def test_a_killed_kernel_leaves_nothing_running(sandbox, tmp_path):
 import asyncio, sys
 from pathlib import Path
 from aios.tools.sandbox.chain import find
-from aios.toolcalls import Profile
+from aios.syscalls.tools import Profile
 from aios.tools.sandbox.profile import Run
 async def main():
     box = await (await find()).open(Path(sys.argv[1]), Profile())

@@ -12,7 +12,7 @@ import pytest
 from tests.probes import PROFILE, attempt
 
 from aios.errors import SandboxUnavailable
-from aios.toolcalls import Profile
+from aios.syscalls.tools import Profile
 from aios.tools.sandbox import box as boxes
 from aios.tools.sandbox import host
 from aios.tools.sandbox.bubblewrap import Bubblewrap, binaries

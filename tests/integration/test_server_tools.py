@@ -16,7 +16,7 @@ from aios.kernel.kernel import Kernel
 from aios.sdk.client import AsyncClient, Client
 from aios.sdk.tool import tool
 from aios.server.serve import listening
-from aios.toolcalls import RemoveTools, ToolSource
+from aios.syscalls.tools import RemoveTools, ToolSource
 
 pytestmark = pytest.mark.anyio
 

@@ -8,7 +8,7 @@ import pytest
 
 from aios.errors import SandboxUnavailable, ToolError
 from aios.syscalls import FunctionCall, ToolCall
-from aios.toolcalls import Profile
+from aios.syscalls.tools import Profile
 from aios.tools.builtin import builtin_tools
 from aios.tools.manager import ToolManager
 from aios.tools.sandbox.chain import find

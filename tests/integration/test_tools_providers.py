@@ -13,7 +13,7 @@ import pytest
 
 from aios.errors import ConfigError, NotFound, ToolError, ToolUnavailable
 from aios.syscalls import FunctionCall, ToolCall
-from aios.toolcalls import ToolSource
+from aios.syscalls.tools import ToolSource
 from aios.tools.builtin.web import Web
 from aios.tools.manager import ToolManager
 from aios.tools.providers.mcp import McpServer

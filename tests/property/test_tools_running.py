@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from aios.errors import ToolBusy
-from aios.toolcalls import Tool
+from aios.syscalls.tools import Tool
 from aios.tools.order import Item, RoundRobin
 from aios.tools.running import Running
 from aios.tools.tool import Caller

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from aios.toolcalls import Profile
+from aios.syscalls.tools import Profile
 from aios.tools.sandbox.boxes import Boxes
 from aios.tools.sandbox.profile import Outcome, Run
 

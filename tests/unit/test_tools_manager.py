@@ -5,7 +5,7 @@ import pytest
 
 from aios.errors import Conflict, Draining, NotFound, ToolBusy, ToolError, ToolTimeout
 from aios.syscalls import FunctionCall, ToolCall
-from aios.toolcalls import Flags
+from aios.syscalls.tools import Flags
 from aios.tools.manager import ToolManager
 from aios.tools.tool import Caller, Context, tool
 from aios.tools.validate import Checker

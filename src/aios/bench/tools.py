@@ -23,7 +23,7 @@ from aios.bench.report import machine, percentile, save_bars, write_result
 from aios.config import parse
 from aios.kernel.kernel import Kernel
 from aios.syscalls import FunctionCall, ToolCall
-from aios.toolcalls import CallTool, Profile
+from aios.syscalls.tools import CallTool, Profile
 from aios.tools.builtin.boxed import BoxedTools
 from aios.tools.manager import ToolManager
 from aios.tools.sandbox.chain import find

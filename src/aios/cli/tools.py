@@ -12,7 +12,7 @@ from rich.table import Table
 from aios.cli import render
 from aios.cli.daemon import connect, json_option, state_option
 from aios.sdk import tools as requests
-from aios.toolcalls import Tool, ToolSource
+from aios.syscalls.tools import Tool, ToolSource
 
 
 @click.group(invoke_without_command=True)

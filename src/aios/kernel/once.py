@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import msgspec
 
@@ -20,12 +21,14 @@ from aios.errors import AiosError, Cancelled, Conflict, JournalUnavailable
 from aios.kernel.completion import replay
 from aios.kernel.journal import Journal
 from aios.kernel.records import encode
-from aios.syscalls import Completion, Delta, Generate, Result, Syscall
+from aios.syscalls import Completion, Delta, Generate, ProcessInfo, Result, Syscall, ToolResult
 
 log = logging.getLogger(__name__)
 
 Output = Delta | Result
 """What a call gives: deltas (of an llm call), and last its result."""
+
+T = TypeVar("T", Completion, ProcessInfo, ToolResult)
 
 RERUNS = 64
 """Calls of before a crash that run again at once."""
@@ -195,3 +198,13 @@ def _conflict(key: str) -> Conflict:
         "Use a new key for each request, and the same one only to repeat it.",
         param="idempotency_key",
     )
+
+
+async def last(outputs: AsyncGenerator[Output, None], kind: type[T]) -> T:
+    """The result, which comes last."""
+    last: Output | None = None
+    async with aclosing(outputs):
+        async for output in outputs:
+            last = output
+    assert isinstance(last, kind)
+    return last

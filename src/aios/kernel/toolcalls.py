@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
 from pathlib import Path
 from typing import Protocol
 
@@ -22,7 +21,7 @@ from aios.errors import AiosError, Cancelled, Forbidden
 from aios.kernel.admission import Admission
 from aios.kernel.journal import Journal
 from aios.kernel.limits import Charge
-from aios.kernel.once import Claim, Once, Output, claim
+from aios.kernel.once import Claim, Once, Output, claim, last
 from aios.kernel.pcb import Process
 from aios.kernel.pool import Pool
 from aios.kernel.process import ProcessTable
@@ -30,7 +29,7 @@ from aios.kernel.records import AGAIN, Effect, Entry, encode
 from aios.kernel.tooling import Toolbox, folder_of
 from aios.kernel.visit import Past, Visit
 from aios.syscalls import FunctionCall, ToolCall, Usage
-from aios.toolcalls import AddTools, CallTool, ListTools, RemoveTools, ToolList, ToolResult, ToolSyscall
+from aios.syscalls.tools import AddTools, CallTool, ListTools, RemoveTools, ToolList, ToolResult, ToolSyscall
 from aios.tools.tool import Caller
 
 
@@ -65,11 +64,7 @@ class ToolCalls:
             return await self._run(process, call)
         wanted = claim(process.agent, call.idempotency_key, call)
         outputs = self._once.outputs(wanted, lambda: self._outputs(process, call, wanted), cancellable=False)
-        async with aclosing(outputs):
-            async for output in outputs:
-                assert isinstance(output, ToolResult)
-                return output
-        raise AssertionError("a call that ends without a result raises")
+        return await last(outputs, ToolResult)
 
     def rerun(self, process: Process, entry: Entry) -> bool:
         """A call of before a crash, if it may run again and somebody can ask for its answer."""

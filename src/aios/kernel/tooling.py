@@ -15,8 +15,8 @@ import msgspec
 
 from aios.access.files import write_private
 from aios.config import ToolSettings
-from aios.errors import AiosError, ConfigError, StoreUnavailable
-from aios.toolcalls import ToolList, ToolSource
+from aios.errors import AiosError, ConfigError, StorageUnavailable
+from aios.syscalls.tools import ToolList, ToolSource
 from aios.tools.builtin import builtin_tools
 from aios.tools.manager import ToolManager
 from aios.tools.order import Order
@@ -40,7 +40,7 @@ class Toolbox:
 
     async def add(self, source: ToolSource) -> ToolList:
         """Offer them from now on, after a restart too. Raises ConfigError, Conflict, ToolUnavailable (they
-        can't be had now), StoreUnavailable: then nothing changed."""
+        can't be had now), StorageUnavailable: then nothing changed."""
         async with self._changing:
             made = await asyncio.to_thread(provider, source, self._client)
             self.manager.add(made)
@@ -54,7 +54,7 @@ class Toolbox:
 
     async def remove(self, name: str) -> ToolList:
         """What is left. One of the configuration's is back after a restart. Raises NotFound,
-        StoreUnavailable."""
+        StorageUnavailable."""
         async with self._changing:
             if name in self._added:
                 await self._keep({key: source for key, source in self._added.items() if key != name})
@@ -83,7 +83,7 @@ class Toolbox:
             await asyncio.to_thread(write_private, self._file, data)
         except OSError as error:
             mend = "Free disk space or make the state folder writable."
-            raise StoreUnavailable(f"{self._file} can't be written: {error}.", mend) from error
+            raise StorageUnavailable(f"{self._file} can't be written: {error}.", mend) from error
         self._added = added
 
 

@@ -3,33 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeVar
 
 import msgspec
 
 from aios.errors import BadRequest, NotFound, ToolError
 from aios.syscalls import (
-    Completion,
+    Call,
     FunctionSpec,
     Generate,
     Message,
-    Result,
-    Syscall,
     ToolCall,
     ToolSpec,
     Usage,
 )
-from aios.toolcalls import CallTool, ListTools, Tool, ToolList, ToolResult
-from aios.toolruns import RunTools, ToolRun
+from aios.syscalls.toolruns import RunTools, ToolRun
+from aios.syscalls.tools import CallTool, ListTools, Tool
 
 MOST_TURNS = 100
 MOST_CALLS = 64
 """Calls of tools in one turn."""
-Trap = Callable[[Syscall], Awaitable[Result]]
+R = TypeVar("R")
+
+
+class Trap(Protocol):
+    """Makes a syscall for the process."""
+
+    async def __call__(self, call: Call[R], /) -> R: ...
 
 
 async def run_tools(trap: Trap, asked: RunTools) -> ToolRun:
-    """`trap` makes a syscall for the process. What a tool refuses goes back to the model, for it to mend its
+    """What a tool refuses goes back to the model, for it to mend its
     call.
 
     Raises BadRequest, NotFound (no such tool), and what the syscalls raise."""
@@ -45,7 +49,6 @@ async def run_tools(trap: Trap, asked: RunTools) -> ToolRun:
         turn += 1
         messages = (*asked.call.messages, *added)
         completion = await trap(_turn(asked.call, messages, specs, turn))
-        assert isinstance(completion, Completion)
         usage = _added(usage, completion.usage)
         answer = completion.choices[0]
         added.append(Message(role="assistant", content=answer.content, tool_calls=answer.tool_calls))
@@ -65,7 +68,6 @@ async def _tools(trap: Trap, names: tuple[str, ...]) -> dict[str, Tool]:
     found: dict[str, Tool] = {}
     for call in wanted:
         told = await trap(call)
-        assert isinstance(told, ToolList)
         found |= {tool.name: tool for tool in told.tools}
     return found
 
@@ -105,7 +107,6 @@ async def _result(trap: Trap, call: ToolCall, key: str | None) -> str:
         result = await trap(asked)
     except (ToolError, NotFound) as error:
         return f"Error: {error}"
-    assert isinstance(result, ToolResult)
     return result.text
 
 

@@ -16,7 +16,7 @@ from aios.sdk.requests import MessageLike, Request
 from aios.sdk.tool import Tool as Function
 from aios.sdk.tools import called, shown
 from aios.syscalls import Completion, FunctionSpec, Message, ToolCall, ToolSpec, Usage
-from aios.toolruns import ToolRun
+from aios.syscalls.toolruns import ToolRun
 
 ToolLike = Function | str
 """A function of this program (`@tool`), or the name of one of the kernel's tools."""

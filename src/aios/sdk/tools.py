@@ -11,7 +11,7 @@ import msgspec
 
 from aios.sdk import answers
 from aios.sdk.requests import Request
-from aios.toolcalls import Tool, ToolList, ToolResult, ToolSource
+from aios.syscalls.tools import Tool, ToolList, ToolResult, ToolSource
 
 T = TypeVar("T")
 PATH = "/aios/v1/tools"

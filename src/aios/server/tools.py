@@ -13,8 +13,9 @@ from aios.server.auth import Gate
 from aios.server.endpoint import Endpoint
 from aios.server.hints import hints_of
 from aios.server.requests import ChatRequest, parse
-from aios.syscalls import Syscall
-from aios.toolcalls import (
+from aios.syscalls import Call
+from aios.syscalls.toolruns import RunTools, ToolRun
+from aios.syscalls.tools import (
     AddTools,
     CallTool,
     ListTools,
@@ -24,7 +25,6 @@ from aios.toolcalls import (
     ToolResult,
     ToolSource,
 )
-from aios.toolruns import RunTools, ToolRun
 
 if TYPE_CHECKING:
     from aios.kernel.kernel import Kernel
@@ -79,7 +79,6 @@ class Tools:
         """Describe one tool."""
         known = self._gate.credentials(request)
         told = await self._kernel.trap(self._gate.caller(request, known).pid, ListTools(name=_name(request)))
-        assert isinstance(told, ToolList)
         return body.reply(told.tools[0])
 
     async def call_tool(self, request: Request) -> Response:
@@ -118,11 +117,11 @@ class Tools:
         self._gate.admin(request)
         return await self._trap(request, self._gate.operator(), RemoveTools(name=_name(request)))
 
-    async def _as_caller(self, request: Request, call: Syscall) -> Response:
+    async def _as_caller(self, request: Request, call: Call[object]) -> Response:
         known = self._gate.credentials(request)
         return await self._trap(request, self._gate.caller(request, known).pid, call)
 
-    async def _trap(self, request: Request, pid: int, call: Syscall, status: int = 200) -> Response:
+    async def _trap(self, request: Request, pid: int, call: Call[object], status: int = 200) -> Response:
         async with sse.Attendance(request.receive):
             return body.reply(await self._kernel.trap(pid, call), status)
         return Response(status_code=499)

@@ -18,7 +18,7 @@ import msgspec
 
 from aios.errors import AiosError, Draining, ToolError, ToolTimeout, ToolUnavailable
 from aios.syscalls import ToolCall
-from aios.toolcalls import Profile, Tool, ToolResult
+from aios.syscalls.tools import Profile, Tool, ToolResult
 from aios.tools.folder import put_result
 from aios.tools.order import Item, Order, RoundRobin
 from aios.tools.registry import Known, Provider, Registry

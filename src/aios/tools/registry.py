@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from aios.errors import AiosError, Conflict, NotFound
-from aios.toolcalls import Tool
+from aios.syscalls.tools import Tool
 from aios.tools.tool import Bound
 from aios.tools.validate import Checker
 

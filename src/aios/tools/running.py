@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from aios.errors import ToolBusy
-from aios.toolcalls import Tool
+from aios.syscalls.tools import Tool
 from aios.tools.order import Item, Order
 
 BURST_S = 1.0

@@ -12,9 +12,9 @@ from typing import Any, Protocol, overload
 import msgspec
 
 from aios.errors import ToolError
-from aios.record import Record
 from aios.syscalls import SchedulingClass
-from aios.toolcalls import Profile, Tool
+from aios.syscalls.base import Record
+from aios.syscalls.tools import Profile, Tool
 from aios.tools import schema
 from aios.tools.sandbox.profile import Outcome, Run
 

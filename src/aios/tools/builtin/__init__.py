@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aios.toolcalls import Profile
+from aios.syscalls.tools import Profile
 from aios.tools.builtin.boxed import BoxedTools
 from aios.tools.builtin.calculator import calculator
 from aios.tools.builtin.clock import clock

@@ -16,7 +16,7 @@ import msgspec
 
 from aios.errors import ToolError, ToolTimeout
 from aios.syscalls import Record
-from aios.toolcalls import Flags, Profile
+from aios.syscalls.tools import Flags, Profile
 from aios.tools.sandbox.profile import Outcome, Run
 from aios.tools.tool import Bound, Context, bind, own_box
 

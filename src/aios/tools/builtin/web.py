@@ -14,7 +14,7 @@ import msgspec
 
 from aios.errors import ToolError, ToolTimeout, ToolUnavailable
 from aios.syscalls import Record
-from aios.toolcalls import Flags
+from aios.syscalls.tools import Flags
 from aios.tools.builtin.html import Reader
 from aios.tools.hosts import Resolve, check_allowed, public_address
 from aios.tools.tool import Bound, bind

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 from aios.errors import ConfigError, ToolError, ToolUnavailable
-from aios.toolcalls import Flags, Tool, ToolEffect, ToolSource
+from aios.syscalls.tools import Flags, Tool, ToolEffect, ToolSource
 from aios.tools.registry import SEPARATOR
 from aios.tools.tool import Bound, Context
 

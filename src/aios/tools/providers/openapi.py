@@ -15,7 +15,7 @@ import msgspec
 
 from aios.errors import ConfigError, ToolError, ToolUnavailable
 from aios.syscalls import Record
-from aios.toolcalls import Flags, Tool, ToolEffect
+from aios.syscalls.tools import Flags, Tool, ToolEffect
 from aios.tools.registry import SEPARATOR
 from aios.tools.tool import Bound, Context
 

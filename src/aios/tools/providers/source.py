@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 
 from aios.errors import ConfigError
-from aios.toolcalls import ToolSource
+from aios.syscalls.tools import ToolSource
 from aios.tools.providers.mcp import McpServer
 from aios.tools.providers.openapi import OpenApi
 from aios.tools.providers.package import from_folder, installed

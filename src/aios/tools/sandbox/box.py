@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from aios.errors import SandboxUnavailable
-from aios.toolcalls import Profile
+from aios.syscalls.tools import Profile
 from aios.tools.sandbox.profile import Outcome, Reason, Run, Strength
 from aios.tools.sandbox.proxy import Proxy
 from aios.tools.sandbox.watch import Watch

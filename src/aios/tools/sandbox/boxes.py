@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from aios.toolcalls import Profile
+from aios.syscalls.tools import Profile
 from aios.tools.sandbox.box import Box, Sandbox
 from aios.tools.sandbox.profile import Outcome, Run
 

@@ -10,7 +10,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from aios.errors import AiosError, SandboxUnavailable
-from aios.toolcalls import Profile
+from aios.syscalls.tools import Profile
 from aios.tools.sandbox import host
 from aios.tools.sandbox.box import Box, HardBox, start
 from aios.tools.sandbox.filter import program

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from aios.errors import AiosError, SandboxUnavailable
-from aios.toolcalls import Profile
+from aios.syscalls.tools import Profile
 from aios.tools.sandbox import host
 from aios.tools.sandbox.box import Box, start
 from aios.tools.sandbox.filter import program

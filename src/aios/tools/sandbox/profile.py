@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from aios.record import Record
+from aios.syscalls.base import Record
 
 Reason = Literal["", "wall", "cpu", "memory", "processes", "disk", "output", "lost"]
 """Why the sandbox ended a run; "": it did not. `lost`: the box died under it."""

@@ -6,7 +6,7 @@ import os
 import time
 from pathlib import Path
 
-from aios.toolcalls import Profile
+from aios.syscalls.tools import Profile
 from aios.tools.sandbox.profile import Reason
 
 PAGE = os.sysconf("SC_PAGE_SIZE")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from xml.etree import ElementTree
 
 from aios.errors import ToolError, ToolUnavailable
@@ -27,7 +28,8 @@ class Arxiv(Service):
 
     def tools(self) -> list[Bound]:
         # Its terms: one request at a time, with three seconds between two.
-        return [bind(self.search, **{**FACTS, "concurrency": 1, "calls_per_min": 20.0})]
+        facts: dict[str, Any] = {**FACTS, "concurrency": 1, "calls_per_min": 20.0}
+        return [bind(self.search, **facts)]
 
     async def search(self, query: str, limit: int = 5) -> list[Paper]:
         """Search papers on arXiv.

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 from aios.errors import ToolError, ToolUnavailable
-from aios.toolcalls import Flags
+from aios.syscalls.tools import Flags
 from aios.tools.tool import Bound
 
 MOST_BYTES = 4 << 20

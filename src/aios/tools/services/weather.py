@@ -51,7 +51,8 @@ class OpenMeteo(Service):
         place: a town
         days: 1 to 16
         """
-        found = self.parsed(await self.get(PLACES, {"name": place, "count": 1})).get("results") or []
+        places = self.parsed(await self.get(PLACES, {"name": place, "count": 1}))
+        found: list[dict[str, Any]] = places.get("results") or []
         if not found:
             raise ToolError(f"There is no place {place!r}.", "Name a town, without its country.")
         asked: dict[str, str | int] = {

@@ -3,8 +3,8 @@ again."""
 
 from __future__ import annotations
 
-from aios.record import Record
-from aios.syscalls import Completion, Generate, Message, Usage
+from aios.syscalls.base import Record
+from aios.syscalls.llm import Completion, Generate, Message, Usage
 
 
 class RunTools(Record, frozen=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from aios.record import Record
+from aios.syscalls.base import Call, Record
 
 ToolEffect = Literal["pure", "local", "idempotent", "opaque"]
 """What a second run of the same call would do: nothing at all; change what the kernel keeps; nothing more than
@@ -107,38 +107,6 @@ class ToolSource(Record, frozen=True):
     """mcp: calls of one of its tools at once."""
 
 
-class CallTool(Record, frozen=True, tag="tool.call", tag_field="call"):
-    """Run a tool. Answered by `ToolResult`."""
-
-    name: str
-    arguments: str | dict[str, Any] = "{}"
-    """A JSON text, as models write it, or the object itself."""
-    id: str = ""
-    """Comes back in the result."""
-    deadline_s: float | None = None
-    """Seconds from arrival, waiting counted, after which it fails with `DeadlineExceeded`."""
-    idempotency_key: str | None = None
-
-
-class ListTools(Record, frozen=True, tag="tool.list", tag_field="call"):
-    """Describe all tools, or the one of that name. Answered by `ToolList`."""
-
-    name: str = ""
-
-
-class AddTools(Record, frozen=True, tag="tool.add", tag_field="call"):
-    """Offer the tools of a source from now on, after a restart too. For admins. Answered by `ToolList`: its
-    tools."""
-
-    source: ToolSource
-
-
-class RemoveTools(Record, frozen=True, tag="tool.remove", tag_field="call"):
-    """Take away a tool or a source. For admins. Answered by `ToolList`: what is left."""
-
-    name: str
-
-
 class ToolResult(Record, frozen=True, tag="tool_result"):
     """`text` is for the model: a text as it is, other values as JSON. `value`: the same as a value; None if it
     was cut short. `file`: where in the caller's folder the whole text is then. Times in seconds."""
@@ -156,5 +124,35 @@ class ToolList(Record, frozen=True, tag="tools"):
     tools: tuple[Tool, ...]
 
 
+class CallTool(Call[ToolResult], frozen=True, tag="tool.call"):
+    """Run a tool."""
+
+    name: str
+    arguments: str | dict[str, Any] = "{}"
+    """A JSON text, as models write it, or the object itself."""
+    id: str = ""
+    """Comes back in the result."""
+    deadline_s: float | None = None
+    """Seconds from arrival, waiting counted, after which it fails with `DeadlineExceeded`."""
+    idempotency_key: str | None = None
+
+
+class ListTools(Call[ToolList], frozen=True, tag="tool.list"):
+    """Describe all tools, or the one of that name."""
+
+    name: str = ""
+
+
+class AddTools(Call[ToolList], frozen=True, tag="tool.add"):
+    """Offer the tools of a source from now on, after a restart too. For admins."""
+
+    source: ToolSource
+
+
+class RemoveTools(Call[ToolList], frozen=True, tag="tool.remove"):
+    """Take away a tool or a source. For admins.: what is left."""
+
+    name: str
+
+
 ToolSyscall = CallTool | ListTools | AddTools | RemoveTools
-ToolAnswer = ToolResult | ToolList
