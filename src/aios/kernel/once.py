@@ -202,9 +202,9 @@ def _conflict(key: str) -> Conflict:
 
 async def last(outputs: AsyncGenerator[Output, None], kind: type[T]) -> T:
     """The result, which comes last."""
-    last: Output | None = None
+    found: Output | None = None
     async with aclosing(outputs):
         async for output in outputs:
-            last = output
-    assert isinstance(last, kind)
-    return last
+            found = output
+    assert isinstance(found, kind)
+    return found
