@@ -18,6 +18,7 @@ SECTIONS = {
     "MemorySettings": "[memory]",
     "StorageSettings": "[storage]",
     "SharedRoot": "[[storage.roots]]",
+    "ToolSettings": "[tools]",
     "GroupSettings": "[[groups]]",
     "AccessSettings": "[access]",
     "CoreSettings": "[[cores]]",

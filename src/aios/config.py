@@ -17,6 +17,7 @@ import msgspec
 
 from aios.errors import ConfigError
 from aios.syscalls import Limits, SchedulingClass, WindowPolicy
+from aios.syscalls.tools import Profile, ToolSource
 
 Eviction = Literal["waste", "lru"]
 
@@ -179,6 +180,28 @@ class AccessSettings(Section, frozen=True):
     """How long a call waits for an answer, and how long an answer can be used, seconds."""
 
 
+class ToolSettings(Section, frozen=True):
+    builtin: bool = True
+    """Offer the built-in tools (`aios tools list`)."""
+    packages: tuple[str, ...] = ()
+    """Installed tool packages to offer, by their names under `aios.tools`."""
+    sources: tuple[ToolSource, ...] = ()
+    """`[[tools.sources]]`: folders with tool packages, MCP servers, HTTP services (docs/howto/tools.md)."""
+    hosts: tuple[str, ...] = ()
+    """Hosts that the web tools may fetch from (`*.example.org`); none: there are no web tools."""
+    box: Profile = Profile()
+    """`[tools.box]`: limits of one run in a box, and the hosts that programs in it may reach
+    (docs/explain/sandbox.md)."""
+    policy: str = ""
+    """Who goes first of those that wait for one tool: a scheduling policy; "": that of [scheduler]."""
+    max_queue: int = 10_000
+    """Most calls that may wait for tools; over it, calls are refused."""
+    max_boxes: int = 32
+    """Most boxes at once; over it, those not in use end."""
+    result_chars: int = 20_000
+    """Characters of a result that a model is given; the rest goes to a file in the agent's folder."""
+
+
 class CoreSettings(Section, frozen=True):
     """One `[[cores]]` table. Fields that a kind does not use must not be set for it (an error says so)."""
 
@@ -255,6 +278,7 @@ class Settings(Section, frozen=True):
     processes: ProcessSettings = ProcessSettings()
     memory: MemorySettings = MemorySettings()
     storage: StorageSettings = StorageSettings()
+    tools: ToolSettings = ToolSettings()
     groups: tuple[GroupSettings, ...] = ()
     """Limits of groups of agents; a group without a table has none of its own."""
     access: AccessSettings = AccessSettings()

@@ -314,6 +314,34 @@ class ToolError(AiosError):
     kind = "invalid_request_error"
 
 
+class ToolTimeout(ToolError):
+    """A tool did not finish in its time."""
+
+    code = "tool_timeout"
+    status = 504
+
+
+class ToolBusy(ToolError):
+    """Too many calls wait for tools."""
+
+    code = "tool_busy"
+    status = 429
+    kind = "rate_limit_error"
+
+
+class ToolUnavailable(ToolError):
+    """What provides the tool is down, or lacks something (a key, a library, an allowed host)."""
+
+    code = "tool_unavailable"
+    status = 503
+
+
+class SandboxUnavailable(ToolUnavailable):
+    """Nothing on this machine can isolate a program well enough; the program did not run."""
+
+    code = "sandbox_unavailable"
+
+
 def by_code() -> dict[str, type[AiosError]]:
     """All error classes by `code`, so that a client raises the class the kernel raised."""
     found: dict[str, type[AiosError]] = {}

@@ -12,6 +12,7 @@ CORES = "aios.cores"
 ACCESS = "aios.access"
 EMBEDDERS = "aios.embedders"
 BENCHMARKS = "aios.benchmarks"
+TOOLS = "aios.tools"
 
 
 def load(group: str, name: str) -> Any:

@@ -105,6 +105,21 @@ def test_processes_are_listed_and_steered(daemon: Daemon, aios: Callable[..., st
     assert (daemon.folder / "state" / "aios" / "journal.db").stat().st_mode & 0o777 == 0o600
 
 
+def test_tools_are_listed_tried_added_and_removed(daemon: Daemon, aios: Callable[..., str]) -> None:
+    assert "calculator" in aios("tools")
+    assert "expression" in aios("tools", "show", "calculator")
+    assert aios("tools", "test", "calculator", '{"expression": "6*7"}') == "42\n"
+    (daemon.folder / "tool.toml").write_text('name = "polite"\nversion = "1"\n')
+    (daemon.folder / "tools.py").write_text(
+        "from aios.tools.tool import tool\n@tool\ndef greet() -> str:\n    'Greet.'\n    return 'hello'\n"
+    )
+    assert "nice__greet" in aios("tools", "add", "nice", "--package", ".")
+    assert aios("tools", "test", "nice__greet") == "hello\n"
+    assert "nice__greet" in json.loads(aios("tools", "show", "nice__greet", "--json"))["name"]
+    assert "removed" in aios("tools", "remove", "nice")
+    assert "nice__greet" not in aios("tools", "list")
+
+
 def test_the_policy_is_shown_and_changed(aios: Callable[..., str], capsys: pytest.CaptureFixture[str]) -> None:
     assert "composed" in aios("scheduler", "show")
     assert json.loads(aios("scheduler", "set", "fair", "--json"))[0]["policy"] == "fair"

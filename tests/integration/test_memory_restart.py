@@ -22,7 +22,9 @@ WRITER = """
 import asyncio, sys
 from pathlib import Path
 from aios.memory.manager import MemoryManager
-from aios.memory.records import Alloc, Identity, MemoryLimits, Write
+from aios.memory.records import Identity, MemoryLimits
+from aios.syscalls.memory import Alloc, Write
+from aios.syscalls.memory import Alloc, Write
 from aios.syscalls import Message
 
 async def work(memory, lane):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import platform
 import shutil
@@ -129,5 +130,24 @@ def _machine(settings: Settings, state_dir: Path | None) -> Iterator[Check]:
     yield Check(name="machine", state="ok" if enough else "warn", found=found, mend=mend)
 
 
+def _sandbox(settings: Settings, state_dir: Path | None) -> Iterator[Check]:
+    """The first that can be used is the one that is used."""
+    from aios.tools.sandbox.chain import examine
+
+    ways = asyncio.run(examine())
+    active = next((way for way in ways if way.usable), None)
+    if active is None:
+        why = "; ".join(f"{way.name}: {' '.join(way.lacks)}" for way in ways) or "this system has none"
+        mend = ways[0].mend if ways else "Run AIOS on Linux."
+        yield Check(
+            name="sandbox", state="warn", found=f"none; code and shell tools are refused ({why})", mend=mend
+        )
+        return
+    lacks = f"; lacks {', '.join(active.lacks)}" if active.lacks else ""
+    state = "ok" if active is ways[0] else "warn"
+    found = f"{active.name}: {', '.join(active.holds)}{lacks}"
+    yield Check(name="sandbox", state=state, found=found, mend="" if state == "ok" else active.mend)
+
+
 Look = Callable[[Settings, Path | None], Iterator[Check]]
-LOOKS: tuple[Look, ...] = (_python, _engine, _machine, _models, _state, _network)
+LOOKS: tuple[Look, ...] = (_python, _engine, _machine, _models, _state, _network, _sandbox)

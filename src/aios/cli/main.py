@@ -32,6 +32,7 @@ COMMANDS = {
     "groups": ("aios.cli.groups:groups", "Show and change limits of groups of agents."),
     "memory": ("aios.cli.memory:memory", "What agents know."),
     "fs": ("aios.cli.fs:fs", "What agents keep: files with versions."),
+    "tools": ("aios.cli.tools:tools", "Show, try, add and remove tools."),
     "models": ("aios.cli.models:models", "List the model catalogue."),
     "pull": ("aios.cli.models:pull", "Fetch a model."),
     "keys": ("aios.cli.keys:keys", "Create, list and revoke agents' keys."),

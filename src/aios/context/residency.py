@@ -125,7 +125,7 @@ class Residency:
         return msgspec.structs.replace(counted, contexts=len(mine), bytes=size, mean_gap_s=self._gaps.mean(pid))
 
     def declare(self, pid: int, seconds: float) -> None:
-        self._gaps.declare(pid, seconds)
+        self._gaps.declare(pid, seconds, self._now())
 
     def adopt(self, path: Path, label: Label) -> None:
         """A file that an earlier kernel left, or another core."""

@@ -51,9 +51,9 @@ class Gaps:
                 del self._calls[pid]
                 self._left[pid] = now
 
-    def declare(self, pid: int, seconds: float) -> None:
-        """The process said how long it will stay away this time."""
-        self._declared[pid] = seconds
+    def declare(self, pid: int, seconds: float, now: float) -> None:
+        """The process is known to stay away for so long from now on, this time."""
+        self._declared[pid] = now - self._left.get(pid, now) + seconds
 
     def forget(self, pid: int) -> None:
         for table in (self._mean, self._left, self._declared):

@@ -15,6 +15,7 @@ class Admission:
     def __init__(self, charge: Charge, group: Pass | None) -> None:
         self._charge, self._group = charge, group
         self._member: Member | None = None
+        self._cost = 0.0
 
     async def enter(self) -> None:
         """Wait for its turn."""
@@ -30,6 +31,12 @@ class Admission:
         if self._group is not None:
             await self._group.hold(prompt, prompt + most, member.cost(prompt, most))
 
+    async def hold_cost(self, cost: float) -> None:
+        """Set aside what a call costs that takes no tokens. Raises LimitExceeded."""
+        self._cost = cost
+        if self._group is not None:
+            await self._group.hold(0, 0, cost)
+
     def settle(self, usage: Usage, *, began: bool) -> None:
         """It is over. One that was refused before it `began` costs nothing; one that was cut off, what it used
         so far. Only the first time counts."""
@@ -37,5 +44,7 @@ class Admission:
         tokens = used.prompt_tokens + used.completion_tokens
         self._charge.settle(calls=int(began), tokens=tokens)
         if self._group is not None:
-            cost = self._member.cost(used.prompt_tokens, used.completion_tokens) if self._member else 0.0
+            cost = self._cost if began else 0.0
+            if self._member is not None:
+                cost = self._member.cost(used.prompt_tokens, used.completion_tokens)
             self._group.settle(tokens, cost)

@@ -12,32 +12,34 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable
 from contextlib import aclosing, contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
 from aios.access.keys import ADMIN_GROUP
-from aios.cores.core import Delta, Ended, Sequence, Step
+from aios.cores.core import Delta, Ended
 from aios.errors import AiosError, BadRequest, Cancelled
 from aios.events import EventBus, SyscallFinished, SyscallStarted
 from aios.kernel.active import Active
 from aios.kernel.admission import Admission
 from aios.kernel.completion import Answer, timings
 from aios.kernel.effects import Effect, Effects
-from aios.kernel.failover import steps_anywhere
+from aios.kernel.failover import steps_of
 from aios.kernel.foresight import Foresight
 from aios.kernel.groups import GroupTable
 from aios.kernel.guard import Guard
 from aios.kernel.journal import Journal
 from aios.kernel.limits import Charge
-from aios.kernel.merge import merged
 from aios.kernel.once import Claim, Once, Output, claim, last
 from aios.kernel.pcb import Process
-from aios.kernel.pool import Member, Pool
+from aios.kernel.pool import Pool
 from aios.kernel.process import ProcessTable
-from aios.kernel.records import Entry, encode
+from aios.kernel.records import AGAIN, Entry, encode
 from aios.kernel.services import Service, Services
-from aios.kernel.visit import STOPPED, Past, Visit
+from aios.kernel.toolcalls import ToolCalls
+from aios.kernel.tooling import Toolbox
+from aios.kernel.visit import STOPPED, Past, Visit, detail, over
 from aios.kernel.windows import Windows
 from aios.scheduler.ticket import Ticket, kind_of
 from aios.syscalls import (
@@ -59,6 +61,7 @@ from aios.syscalls import (
     WindowPolicy,
     kind,
 )
+from aios.syscalls.tools import AddTools, CallTool, ListTools, RemoveTools, ToolSyscall
 
 R = TypeVar("R")
 
@@ -75,10 +78,12 @@ class Dispatcher:
         bus: EventBus,
         tasks: asyncio.TaskGroup,
         guard: Guard,
+        toolbox: Toolbox,
         *,
         first_id: int,
         idempotency_ttl_s: float,
         window: WindowPolicy,
+        work: Path,
         services: tuple[Service, ...] = (),
     ) -> None:
         self._processes, self._groups, self._pool, self._journal = processes, groups, pool, journal
@@ -87,6 +92,7 @@ class Dispatcher:
         self.windows = Windows(window, bus, self.trap)
         self.foresight = Foresight()
         self._effects = Effects(processes, pool, journal, bus, guard)
+        self.tools = ToolCalls(toolbox, self, processes, pool, journal, self._once, guard, work=work)
         self._services = Services(services, processes, journal, bus, guard)
         self._ids = itertools.count(first_id)
         self._boot = secrets.token_hex(4)  # numbers may come again after a crash, names of answers must not
@@ -103,6 +109,10 @@ class Dispatcher:
             Exit: self._effect,
             DeclarePlan: self._plan,
             Ps: self._list,
+            CallTool: self.tools.call,
+            ListTools: self.tools.list,
+            AddTools: self.tools.add,
+            RemoveTools: self.tools.remove,
             **dict.fromkeys(self._services.calls, self._serve),
         }
 
@@ -138,7 +148,7 @@ class Dispatcher:
         await self._quiet.wait()
 
     def end_all(self, fate: Callable[[], AiosError]) -> None:
-        """Make every llm call fail. Process calls are always nearly done."""
+        """Make every call of a model or a tool fail. Process calls are always nearly done."""
         for visit in tuple(self._visits.values()):
             visit.active.end(fate())
 
@@ -159,7 +169,7 @@ class Dispatcher:
         self, pid: int, call: Generate, wanted: Claim | None = None, past: Past | None = None
     ) -> AsyncGenerator[Delta | Completion, None]:
         process = self._processes.get(pid)
-        visit = self._enter(process, call, wanted, past)
+        visit = self.enter(process, call, wanted, past)
         active, ticket = visit.active, visit.ticket
         answer, prompt, error = Answer(), 0, AiosError.code
         stored: msgspec.Raw | None = None
@@ -169,7 +179,7 @@ class Dispatcher:
             with active:
                 await visit.permit(self._guard, call)
                 call = await self.windows.fitted(process, member.core, call, active.id)
-                admission = await self._admit(visit)
+                admission = await self.admit(visit)
                 sequences = await member.core.prepare(call, process.pid, process.group)
                 member = await self._pool.settle(member, sequences[0])
             prompt = max(len(sequence.tokens) for sequence in sequences)
@@ -178,7 +188,7 @@ class Dispatcher:
             answer = Answer(len(sequences))
             self._journal.record(visit.begin(), visit.decided)
             self._processes.expect(process, active, len(sequences))
-            active.steps = steps = self._steps(member, sequences, ticket)
+            active.steps = steps = steps_of(self._pool, member, sequences, ticket, self._tasks)
             async with aclosing(steps):
                 while not answer.complete:
                     with active:
@@ -205,25 +215,18 @@ class Dispatcher:
             error = Cancelled.code
             raise
         finally:
-            self._leave(visit, answer.usage(prompt), error, stored)
+            self.leave(visit, answer.usage(prompt), error, stored)
         yield result
 
-    def _steps(self, member: Member, sequences: list[Sequence], ticket: Ticket) -> AsyncGenerator[Step, None]:
-        if self._pool.alone(member):
-            streams = [member.scheduler.submit(sequence, ticket) for sequence in sequences]
-        else:
-            streams = [steps_anywhere(self._pool, member, sequence, ticket) for sequence in sequences]
-        return streams[0] if len(streams) == 1 else merged(streams, self._tasks)
-
     async def _embed(self, process: Process, call: Embed) -> Embeddings:
-        visit = self._enter(process, call)
+        visit = self.enter(process, call)
         usage, error = Usage(), AiosError.code
         try:
             call = self._pool.named(call)
             member = self._pool.route(call.model, process.pid)
             with visit.active:
                 await visit.permit(self._guard, call)
-                await self._admit(visit)
+                await self.admit(visit)
                 await self._processes.going(process)
                 self._journal.record(visit.begin(), visit.decided)
                 self._processes.seat(process, visit.active)
@@ -237,12 +240,12 @@ class Dispatcher:
             error = Cancelled.code
             raise
         finally:
-            self._leave(visit, usage, error)
+            self.leave(visit, usage, error)
 
-    def _enter(
+    def enter(
         self,
         process: Process,
-        call: Generate | Embed,
+        call: Generate | Embed | ToolSyscall,
         wanted: Claim | None = None,
         past: Past | None = None,
     ) -> Visit:
@@ -262,16 +265,16 @@ class Dispatcher:
         if isinstance(call, Generate):
             visit.step = self.foresight.came(process, call, ticket)
             ticket.priority = call.priority
-            if call.deadline_s is not None:
-                ticket.deadline = now + call.deadline_s
-                active.end_after(call.deadline_s)
+        if isinstance(call, Generate | CallTool) and call.deadline_s is not None:
+            ticket.deadline = now + call.deadline_s
+            active.end_after(call.deadline_s)
         if past is not None:
             visit.admission, visit.entry = Admission(past.charge, None), past.entry
-        self._bus.publish(SyscallStarted(pid=process.pid, call=id, kind=active.kind, detail=call.model))
+        self._bus.publish(SyscallStarted(pid=process.pid, call=id, kind=active.kind, detail=detail(call)))
         self._processes.begin(process, active)
         return visit
 
-    async def _admit(self, visit: Visit) -> Admission:
+    async def admit(self, visit: Visit) -> Admission:
         """Raises LimitExceeded; waits where too many calls of its process or group run, or too fast."""
         if visit.admission is None:
             process = visit.process
@@ -279,7 +282,7 @@ class Dispatcher:
         await visit.admission.enter()
         return visit.admission
 
-    def _leave(self, visit: Visit, usage: Usage, error: str, stored: msgspec.Raw | None = None) -> None:
+    def leave(self, visit: Visit, usage: Usage, error: str, stored: msgspec.Raw | None = None) -> None:
         """Whatever became of it: settle, count, journal and tell."""
         process, active, ticket = visit.process, visit.active, visit.ticket
         active.over()
@@ -288,12 +291,7 @@ class Dispatcher:
             visit.admission.settle(usage, began=visit.entry is not None)
         self._processes.finish(process, active, usage, took, failed=bool(error))
         if visit.entry is not None and not (visit.parked and error in STOPPED):
-            state = "failed" if error else "done"
-            self._journal.record(
-                msgspec.structs.replace(
-                    visit.entry, state=state, error=error, result=stored, finished=time.time()
-                )
-            )
+            self._journal.record(over(visit.entry, error, stored))
         elif visit.entry is None and visit.decided is not None:  # let in, and refused for something else
             self._journal.decided(visit.decided)
         self._bus.publish(
@@ -359,6 +357,8 @@ class Dispatcher:
             return False
         try:
             process = self._processes.living(entry.pid)
+            if entry.kind == kind(CallTool(name="")):
+                return self.tools.rerun(process, entry)
             call = msgspec.json.decode(entry.request, type=Generate | Effect)
         except (AiosError, msgspec.MsgspecError):
             return False
@@ -372,7 +372,7 @@ class Dispatcher:
         return True
 
     def _give_up(self, entry: Entry) -> None:
-        state = "lost" if entry.effect == "none" else "in_doubt"
+        state = "lost" if entry.effect in AGAIN else "in_doubt"
         self._journal.record(msgspec.structs.replace(entry, state=state, error=state, finished=time.time()))
         self._bus.publish(SyscallFinished(pid=entry.pid, call=entry.id, kind=entry.kind, error=state))
         self._processes.lost_call(entry.pid)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from aios.cores.core import Sequence, Step
 from aios.errors import CoreUnavailable
+from aios.kernel.merge import merged
 from aios.kernel.pool import Member, Pool
 from aios.scheduler.ticket import Ticket
 
@@ -29,3 +31,14 @@ async def steps_anywhere(
             if refuge is None:
                 raise
             member, sequence = refuge
+
+
+def steps_of(
+    pool: Pool, member: Member, sequences: list[Sequence], ticket: Ticket, tasks: asyncio.TaskGroup
+) -> AsyncGenerator[Step, None]:
+    """The steps of all sequences of one call, as they come."""
+    if pool.alone(member):
+        streams = [member.scheduler.submit(sequence, ticket) for sequence in sequences]
+    else:
+        streams = [steps_anywhere(pool, member, sequence, ticket) for sequence in sequences]
+    return streams[0] if len(streams) == 1 else merged(streams, tasks)

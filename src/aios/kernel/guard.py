@@ -33,7 +33,7 @@ from aios.kernel.pcb import Process
 from aios.kernel.process import KERNEL, ProcessTable
 from aios.kernel.records import AccessRow, Entry
 from aios.kernel.wanted import NO_FACTS, Reader
-from aios.syscalls import Syscall
+from aios.syscalls import Call
 
 if TYPE_CHECKING:
     from aios.kernel.journal import Journal
@@ -98,7 +98,7 @@ class Guard:
     async def admit(
         self,
         process: Process,
-        call: Syscall,
+        call: Call[object],
         *,
         id: int = 0,
         facts: Mapping[str, object] | None = None,

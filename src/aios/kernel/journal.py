@@ -252,18 +252,19 @@ class Journal:
     # -- reading -----------------------------------------------------------------------------------
 
     async def find(self, agent: str, key: str, since: float) -> Stored | None:
-        """The result of the call of `agent` under `key` that was done since (Unix time, seconds).
+        """The result of the call of `agent` under `key` that was done since (Unix time, seconds), or that it
+        is in doubt.
 
         What was recorded after the last `settled` may not be found yet. Raises JournalUnavailable."""
 
-        def read() -> tuple[str, str] | None:
+        def read() -> tuple[str, str | None] | None:
             return self._read_db.execute(self._sql["find"], (agent, key, since)).fetchone()
 
         try:
             row = await self._loop.run_in_executor(self._reader, read)
         except sqlite3.Error as error:
             raise JournalUnavailable(f"The journal can't be read: {error}.", _MEND, retry_after=5.0) from error
-        return None if row is None else Stored(digest=row[0], result=_result(row[1]))
+        return None if row is None else Stored(digest=row[0], result=_result(row[1]) if row[1] else None)
 
     async def examine(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """What `work` finds through a connection of its own, on a thread of its own. Raises

@@ -104,7 +104,7 @@ FROM json_each(?);
 
 -- name: find
 SELECT digest, result FROM syscalls
-WHERE agent = ? AND key = ? AND state = 'done' AND finished >= ?;
+WHERE agent = ? AND key = ? AND ((state = 'done' AND finished >= ?) OR state = 'in_doubt');
 
 -- name: open_calls
 SELECT id, pid, agent, kind, effect, key, digest, request, started FROM syscalls

@@ -25,7 +25,7 @@ from aios.access.redact import Redactor
 from aios.config import CoreSettings, Settings
 from aios.context.manager import ContextManager
 from aios.cores.core import Core
-from aios.errors import AiosError, Cancelled, Conflict, Draining
+from aios.errors import AiosError, Cancelled, Conflict, Draining, JournalUnavailable
 from aios.events import EventBus, JournalChanged, KernelChanged, StorageChanged, Subscription
 from aios.kernel.dispatch import Dispatcher
 from aios.kernel.groups import GroupTable
@@ -38,11 +38,15 @@ from aios.kernel.personal import Personal
 from aios.kernel.pool import Member, Pool
 from aios.kernel.process import ProcessTable
 from aios.kernel.status import KernelState, KernelStatus, ModelInfo
+from aios.kernel.tooling import open_toolbox
+from aios.kernel.toolloop import run_tools
+from aios.kernel.toolorder import PolicyOrder
 from aios.models import catalogue
 from aios.scheduler.learned import LearnedFile
 from aios.scheduler.policy import SchedulingPolicy
 from aios.scheduler.scheduler import Scheduler
 from aios.syscalls import Call, Completion, ContextInfo, Delta, Generate
+from aios.syscalls.toolruns import RunTools, ToolRun
 from aios.telemetry.trace import chrome_trace
 
 log = logging.getLogger(__name__)
@@ -116,6 +120,15 @@ class Kernel:
         if call.facts and self._personal is not None:
             return self._personal.stream(pid, call)
         return calls.stream(pid, call)
+
+    async def run_tools(self, pid: int, asked: RunTools) -> ToolRun:
+        """Ask a model, run the tools that it calls, and ask it again, until it has its answer. Each step is a
+        syscall of process `pid`."""
+
+        async def trap(call: Call[R], /) -> R:
+            return await self.trap(pid, call)
+
+        return await run_tools(trap, asked)
 
     def set_policy(self, policy: str, core: str = "") -> None:
         """Order the calls of a core ("": of all) by another policy, from now on; whoever waits goes on waiting.
@@ -223,19 +236,25 @@ class Kernel:
         self.groups.restore(recovered.groups)
         self.processes.restore(recovered.processes, recovered.next_pid)
         await self._start_cores(stack, tasks)
+        toolbox = await stack.enter_async_context(
+            open_toolbox(self.settings.tools, self.settings.state_dir(), self._tool_order, tasks)
+        )
         self._managers = await stack.enter_async_context(
             managers(self.settings, tasks, self.trap, self._on_storage_trouble)
         )
         self._dispatcher = Dispatcher(
-            self.processes, self.groups, self._pool, self._journal, self.bus, tasks, self.guard,
+            self.processes, self.groups, self._pool, self._journal, self.bus, tasks, self.guard, toolbox,
             first_id=recovered.next_id, idempotency_ttl_s=self.settings.state.idempotency_ttl_s,
             window=self.settings.context.window, services=self._managers.services,
+            work=self.settings.state_dir() / "work",
         )  # fmt: skip
         self._personal = Personal(self._dispatcher, self.processes, self._pool, tasks)
         for process in self.processes.live():
             if process.state == "paused":
                 self._pool.pause(process.pid)
         self._dispatcher.recover(recovered.open_calls)
+        with suppress(JournalUnavailable):
+            await self._journal.settled()  # whoever asks again must find what is in doubt
         tasks.create_task(self._keep_house(), name="housekeeping")
 
     async def _start_cores(self, stack: AsyncExitStack, tasks: asyncio.TaskGroup) -> None:
@@ -269,6 +288,9 @@ class Kernel:
 
     def _policy(self, name: str) -> SchedulingPolicy:
         return plugins.load(plugins.POLICIES, name)(quantum=self.settings.scheduler.quantum_tokens)
+
+    def _tool_order(self) -> PolicyOrder:
+        return PolicyOrder(self._policy(self.settings.tools.policy or self.settings.scheduler.policy))
 
     @asynccontextmanager
     async def _task_group(self) -> AsyncGenerator[asyncio.TaskGroup]:
@@ -341,6 +363,7 @@ class Kernel:
         if self._dispatcher is not None:
             self._dispatcher.windows.forget(pid)
             self._dispatcher.foresight.forget(self.processes.get(pid))
+            self._dispatcher.tools.forget(self.processes.get(pid))
 
     def _change(self, state: KernelState) -> None:
         if state != self._state:

@@ -21,13 +21,14 @@ from aios.errors import AiosError, Cancelled, Conflict, JournalUnavailable
 from aios.kernel.completion import replay
 from aios.kernel.journal import Journal
 from aios.kernel.records import encode
-from aios.syscalls import Completion, Delta, Generate, ProcessInfo, Result, Syscall
+from aios.syscalls import Completion, Delta, Generate, ProcessInfo, Result, Syscall, ToolResult
 
 log = logging.getLogger(__name__)
 
 Output = Delta | Result
-T = TypeVar("T", Completion, ProcessInfo)
 """What a call gives: deltas (of an llm call), and last its result."""
+
+T = TypeVar("T", Completion, ProcessInfo, ToolResult)
 
 RERUNS = 64
 """Calls of before a crash that run again at once."""
@@ -175,6 +176,12 @@ class Once:
         if stored.digest != wanted.digest:
             raise _conflict(wanted.key)
         result = stored.result
+        if result is None:
+            raise Conflict(
+                f"Whether the call under {wanted.key!r} took effect is in doubt: the kernel died while it ran.",
+                "Look at what it should have done; to do it again, send it under a new key.",
+                param="idempotency_key",
+            )
         outputs: Iterable[Output] = replay(result) if isinstance(result, Completion) else (result,)
         for output in outputs:
             run.add(output)

@@ -171,6 +171,11 @@ class Pool:
         for member in self._members:
             member.scheduler.resume(pid)
 
+    def away(self, pid: int, seconds: float) -> None:
+        """The process is known to make no llm call for so long from now on."""
+        for member in self._members:
+            member.scheduler.contexts.seating.declare(pid, seconds)
+
     def drop(self, pid: int) -> None:
         """The process is gone: forget its contexts."""
         for member in self._members:

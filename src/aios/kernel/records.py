@@ -10,8 +10,11 @@ import msgspec
 from aios.errors import BadRequest
 from aios.syscalls import ProcessInfo, Record, Result, Syscall
 
-Effect = Literal["none", "local"]
-"""`none`: an llm call, which may run again. `local`: in the kernel's own state, committed with its result."""
+Effect = Literal["none", "pure", "idempotent", "local", "opaque"]
+"""`none`: an llm call, which may run again, as may what is `pure` or `idempotent`. `local`: in the kernel's own
+state. `opaque`: somewhere else, and nobody can tell whether it happened."""
+AGAIN: frozenset[Effect] = frozenset({"none", "pure", "idempotent"})
+"""Effects of calls that may run again."""
 State = Literal["started", "done", "failed", "lost", "in_doubt"]
 """`lost`: it was open in a crash and nobody can ask for its answer. `in_doubt`: it was open in a crash, and its
 effect may have happened or not."""
@@ -65,10 +68,10 @@ class AccessRow(Record, frozen=True):
 
 
 class Stored(Record, frozen=True):
-    """The result of a call that is done."""
+    """The result of a call that is done; None: it is in doubt."""
 
     digest: str
-    result: Result
+    result: Result | None
 
 
 @dataclass(frozen=True, slots=True)

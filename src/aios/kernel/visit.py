@@ -1,11 +1,14 @@
-"""One llm call while it is inside the kernel."""
+"""One call of a model or a tool while it is inside the kernel."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
 
+import msgspec
+
 from aios.access.audit import Audited
+from aios.access.decision import Facts
 from aios.errors import Cancelled, Draining
 from aios.kernel.active import Active
 from aios.kernel.admission import Admission
@@ -15,7 +18,7 @@ from aios.kernel.once import Claim
 from aios.kernel.pcb import Process
 from aios.kernel.records import Entry
 from aios.scheduler.ticket import Ticket
-from aios.syscalls import Embed, Generate
+from aios.syscalls import Syscall
 
 STOPPED = (Cancelled.code, Draining.code)
 """What ends a parked call without an answer: the question stays, and so does the call."""
@@ -23,8 +26,8 @@ STOPPED = (Cancelled.code, Draining.code)
 
 @dataclass(slots=True)
 class Visit:
-    """An llm call inside the kernel. `parked`: a person is asked. `step`: of its program's plan. `decided`:
-    what let it in. `entry`: as it is journalled, from when it is."""
+    """A call inside the kernel. `parked`: a person is asked. `step`: of its program's plan. `decided`: what
+    let it in. `entry`: as it is journalled, from when it is."""
 
     process: Process
     active: Active
@@ -36,10 +39,10 @@ class Visit:
     admission: Admission | None = None
     entry: Entry | None = None
 
-    async def permit(self, guard: Guard, call: Generate | Embed) -> None:
+    async def permit(self, guard: Guard, call: Syscall, facts: Facts | None = None) -> None:
         """Raises Forbidden; waits where a person is asked."""
         park = self.park if self.wanted is not None else None
-        self.decided = await guard.admit(self.process, call, id=self.active.id, park=park)
+        self.decided = await guard.admit(self.process, call, id=self.active.id, facts=facts, park=park)
         self.parked = False
 
     def park(self) -> Entry:
@@ -64,6 +67,17 @@ class Visit:
             started=time.time(),
         )
         return self.entry
+
+
+def over(entry: Entry, error: str, result: msgspec.Raw | None) -> Entry:
+    """As it is journalled when it ended."""
+    state = "failed" if error else "done"
+    return msgspec.structs.replace(entry, state=state, error=error, result=result, finished=time.time())
+
+
+def detail(call: Syscall) -> str:
+    """What is told of a call besides its kind: the model or the tool it names."""
+    return str(getattr(call, "model", "") or getattr(call, "name", ""))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from aios.access.decision import Facts
 from aios.kernel.pcb import Process
 from aios.kernel.process import KERNEL, ProcessTable
-from aios.syscalls import DeclarePlan, Embed, Exit, Generate, Nice, SendSignal, Spawn, Syscall, kind
+from aios.syscalls import Call, DeclarePlan, Embed, Exit, Generate, Nice, SendSignal, Spawn, kind
 
 NO_FACTS: Facts = MappingProxyType({})
 KEPT: Facts = MappingProxyType({"kept": True})
@@ -30,7 +30,7 @@ class Reader:
     def __init__(self, processes: ProcessTable) -> None:
         self._processes = processes
 
-    def of(self, process: Process, call: Syscall) -> Wanted:
+    def of(self, process: Process, call: Call[object]) -> Wanted:
         match call:
             case Generate() | Embed():
                 return Wanted(kind(call), f"model:{call.model}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, overload
 
@@ -12,7 +13,7 @@ import httpx
 
 from aios.errors import AiosError
 from aios.events import AnyEvent
-from aios.sdk import requests
+from aios.sdk import requests, toolruns
 from aios.sdk.access import Approvals, AsyncApprovals
 from aios.sdk.address import Address
 from aios.sdk.answers import decoded
@@ -20,6 +21,8 @@ from aios.sdk.files import AsyncFiles, Files
 from aios.sdk.memory import AsyncMemory, Memory
 from aios.sdk.requests import MessageLike, Request
 from aios.sdk.stream import AsyncDeltas, Deltas, EventLines
+from aios.sdk.toolruns import ToolLike
+from aios.sdk.tools import AsyncTools, Tools
 from aios.sdk.transport import ENDLESS, RETRIES, TIMEOUT, Tries, checked, failures_told
 from aios.syscalls import (
     Call,
@@ -34,6 +37,7 @@ from aios.syscalls import (
     ProcessInfo,
     Spawn,
 )
+from aios.syscalls.toolruns import ToolRun
 
 T = TypeVar("T")
 
@@ -68,6 +72,7 @@ class AsyncClient:
             transport=transport, trust_env=False,
         )  # fmt: skip
         self.approvals = AsyncApprovals(self)
+        self.tools = AsyncTools(self)
 
     async def __aenter__(self) -> Self:
         return self
@@ -100,6 +105,22 @@ class AsyncClient:
     async def complete(self, prompt: str | Sequence[int], **options: Any) -> Completion:
         """Go on with a text. Options as of `chat`."""
         return await self.request(requests.text(prompt, {**self._options, **options}))
+
+    async def run_tools(
+        self,
+        messages: Sequence[MessageLike],
+        tools: Sequence[ToolLike] = (),
+        *,
+        max_turns: int = 8,
+        **options: Any,
+    ) -> ToolRun:
+        """Ask a model, run the `tools` that it calls (functions made by `@tool`, names of the kernel's tools;
+        none: all of the kernel's), and ask it again, until it has its answer. Options as of `chat`."""
+        options = {**self._options, **options}
+        request = toolruns.whole(messages, tools, max_turns, options)
+        if request is not None:
+            return await self.request(request)
+        return await toolruns.run(self.request, messages, tools, max_turns, options)
 
     async def embed(self, inputs: Sequence[str], model: str = "") -> Embeddings:
         """One vector a text."""
@@ -237,6 +258,7 @@ class Client:
             trust_env=False,
         )  # fmt: skip
         self.approvals = Approvals(self)
+        self.tools = Tools(self)
 
     def __enter__(self) -> Self:
         return self
@@ -263,6 +285,22 @@ class Client:
 
     def complete(self, prompt: str | Sequence[int], **options: Any) -> Completion:
         return self.request(requests.text(prompt, {**self._options, **options}))
+
+    def run_tools(
+        self,
+        messages: Sequence[MessageLike],
+        tools: Sequence[ToolLike] = (),
+        *,
+        max_turns: int = 8,
+        **options: Any,
+    ) -> ToolRun:
+        options = {**self._options, **options}
+        request = toolruns.whole(messages, tools, max_turns, options)
+        if request is not None:
+            return self.request(request)
+        send = toolruns.blocking(self.request)
+        with ThreadPoolExecutor(1) as thread:  # whose event loop is free, whatever runs in this one
+            return thread.submit(anyio.run, toolruns.run, send, messages, tools, max_turns, options).result()
 
     def embed(self, inputs: Sequence[str], model: str = "") -> Embeddings:
         return self.request(requests.embed(inputs, model))

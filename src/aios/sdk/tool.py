@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable
-from typing import Any, get_type_hints
+from typing import Any
 
 import msgspec
 
 from aios.errors import AiosError, ToolError
 from aios.syscalls import FunctionSpec, ToolSpec
+from aios.tools import schema
 
 
 class Tool:
@@ -22,10 +23,9 @@ class Tool:
     def __init__(self, function: Callable[..., Any], name: str = "") -> None:
         self.function = function
         self.name = name or getattr(function, "__name__", "tool")
-        doc = inspect.getdoc(function) or ""
-        self.description = " ".join(doc.split("\n\n")[0].split())
-        self._struct = _arguments(function, self.name)
-        self.parameters = _schema(self._struct, doc)
+        self.description = schema.summary(function)
+        self._struct = schema.arguments(function, self.name)
+        self.parameters = schema.of(self._struct, inspect.getdoc(function) or "")
 
     @property
     def spec(self) -> ToolSpec:
@@ -77,36 +77,3 @@ class Tool:
 def tool(function: Callable[..., Any]) -> Tool:
     """Make a Tool of a typed function: `@tool`."""
     return Tool(function)
-
-
-def _arguments(function: Callable[..., Any], name: str) -> type[msgspec.Struct]:
-    hints = get_type_hints(function)
-    fields: list[Any] = []
-    for parameter in inspect.signature(function).parameters.values():
-        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-            raise TypeError(f"Tool {name}: *args and **kwargs have no schema; name the arguments.")
-        if parameter.name not in hints:
-            raise TypeError(f"Tool {name}: give argument {parameter.name!r} a type.")
-        kind = hints[parameter.name]
-        has_default = parameter.default is not parameter.empty
-        fields.append((parameter.name, kind, parameter.default) if has_default else (parameter.name, kind))
-    return msgspec.defstruct(f"{name}_arguments", fields, kw_only=True, forbid_unknown_fields=True)
-
-
-def _schema(struct: type[msgspec.Struct], doc: str) -> dict[str, Any]:
-    (schema,), components = msgspec.json.schema_components([struct], ref_template="#/$defs/{name}")
-    own = components.pop(struct.__name__)
-    properties = {name: dict(rest) for name, rest in own.get("properties", {}).items()}
-    for line in doc.splitlines():
-        name, colon, text = line.strip().partition(":")
-        if colon and name in properties:
-            properties[name]["description"] = text.strip()
-    result: dict[str, Any] = {
-        "type": "object",
-        "properties": properties,
-        "required": own.get("required", []),
-        "additionalProperties": False,
-    }
-    if components:
-        result["$defs"] = components
-    return result if schema else {}

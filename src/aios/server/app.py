@@ -18,6 +18,7 @@ from aios.server.docs import Docs
 from aios.server.native import Native
 from aios.server.openai import OpenAI
 from aios.server.shares import SharedFiles
+from aios.server.tools import Tools
 
 if TYPE_CHECKING:
     from aios.kernel.kernel import Kernel
@@ -31,7 +32,7 @@ def create_app(kernel: Kernel, *, admin_token: str | None = None, host: str | No
     settings = kernel.settings.server
     gate = Gate(settings, kernel.keys, kernel.processes, admin_token, host)
     of_agents = (OpenAI(kernel, gate), Native(kernel, gate), Access(kernel, gate), Calls(kernel, gate))
-    parts = (*of_agents, SharedFiles(kernel))
+    parts = (*of_agents, Tools(kernel, gate), SharedFiles(kernel))
     endpoints = [endpoint for part in parts for endpoint in part.endpoints()]
     endpoints += Docs(endpoints, kernel.status().version).endpoints()
     middleware = [Middleware(errors.LastWord), Middleware(Guard, settings=settings, host=host)]

@@ -120,6 +120,16 @@ class Gate:
             raise Forbidden(f"{known.name!r} may not do this.", f"It takes a key of group {ADMIN_GROUP!r}.")
         return known
 
+    def owner(self, request: Request) -> Credentials:
+        """Check that the caller is an admin who proved it: what runs programs with the kernel's rights is not
+        open to whoever can reach this machine's loopback. Raises Unauthenticated, Forbidden."""
+        known = self.admin(request)
+        secret = _bearer(request)
+        if not known.name and not (self._token and hmac.compare_digest(secret.encode(), self._token)):
+            mend = f"Send the token in daemon.json of the state folder, or a key of group {ADMIN_GROUP!r}."
+            raise Forbidden("This runs programs with the kernel's rights.", mend)
+        return known
+
     def operator(self) -> int:
         """The process that acts for an admin."""
         return self._processes.attach(OPERATOR, group=ADMIN_GROUP)

@@ -7,7 +7,7 @@ journalled, sent over HTTP, shown by `strace` and given to a manager. `Syscall` 
 
 from __future__ import annotations
 
-from aios.syscalls import memory, storage
+from aios.syscalls import memory, storage, tools
 from aios.syscalls.base import Call, Record, SchedulingClass, answer_of, kind
 from aios.syscalls.llm import (
     Choice,
@@ -51,12 +51,25 @@ from aios.syscalls.process import (
     Spawn,
 )
 from aios.syscalls.storage import StorageCall
+from aios.syscalls.tools import ToolResult, ToolSyscall
 
-Syscall = Generate | Embed | Spawn | SendSignal | Nice | Exit | DeclarePlan | Ps | MemoryCall | StorageCall
-Result = Completion | Embeddings | ProcessInfo | ProcessList
+Syscall = (
+    Generate
+    | Embed
+    | Spawn
+    | SendSignal
+    | Nice
+    | Exit
+    | DeclarePlan
+    | Ps
+    | MemoryCall
+    | StorageCall
+    | ToolSyscall
+)
+Result = Completion | Embeddings | ProcessInfo | ProcessList | ToolResult
 """What the journal keeps of calls with an idempotency key; memory and storage keep their own."""
 
-READ_ONLY: tuple[type, ...] = (Ps, *memory.READS, *storage.READS)
+READ_ONLY: tuple[type, ...] = (Ps, tools.ListTools, *memory.READS, *storage.READS)
 """Calls without any effect: neither charged nor journalled."""
 
 __all__ = [
@@ -101,11 +114,14 @@ __all__ = [
     "TokenLogprob",
     "ToolCall",
     "ToolCallDelta",
+    "ToolResult",
     "ToolSpec",
+    "ToolSyscall",
     "Usage",
     "WindowPolicy",
     "answer_of",
     "kind",
     "memory",
     "storage",
+    "tools",
 ]

@@ -1,0 +1,17 @@
+"""The tools that come with AIOS. They work offline but for `web`, which is off until hosts are allowed."""
+
+from __future__ import annotations
+
+from aios.syscalls.tools import Profile
+from aios.tools.builtin.boxed import BoxedTools
+from aios.tools.builtin.calculator import calculator
+from aios.tools.builtin.clock import clock
+from aios.tools.builtin.web import Web
+from aios.tools.tool import Bound
+
+
+def builtin_tools(*, profile: Profile | None = None, hosts: tuple[str, ...] = ()) -> list[Bound]:
+    """All of them. `profile`: limits of what runs in a box. `hosts`: those that may be fetched from;
+    without any the web tools are left out."""
+    web = Web(hosts).tools() if hosts else []
+    return [calculator, clock, *BoxedTools(profile or Profile()).tools(), *web]

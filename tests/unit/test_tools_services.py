@@ -1,0 +1,141 @@
+"""Packages for services on the web, against answers of the form that their documentation shows."""
+
+import json
+
+import httpx
+import pytest
+
+from aios.errors import ToolError, ToolUnavailable
+from aios.syscalls import FunctionCall, ToolCall
+from aios.tools.manager import ToolManager
+from aios.tools.providers.package import installed
+from aios.tools.services.arxiv import Arxiv
+from aios.tools.services.brave import Brave
+from aios.tools.services.weather import OpenMeteo
+from aios.tools.services.wikipedia import Wikipedia
+from aios.tools.services.wolfram import Wolfram
+from aios.tools.tool import Caller
+
+pytestmark = pytest.mark.anyio
+ANN = Caller(agent="ann", folder="/nowhere")
+
+
+class Web:
+    """Answers from a list and remembers what was asked."""
+
+    def __init__(self, *answers):
+        self.answers, self.asked = list(answers), []
+
+    def __call__(self, request):
+        self.asked.append(request)
+        answer = self.answers.pop(0)
+        return answer if isinstance(answer, httpx.Response) else httpx.Response(200, json=answer)
+
+
+async def use(service, web, name, /, **arguments):
+    async with httpx.AsyncClient(transport=httpx.MockTransport(web)) as client, ToolManager() as tools:
+        for bound in service(client).tools():
+            tools.add(bound)
+        call = ToolCall(id="1", function=FunctionCall(name=name, arguments=json.dumps(arguments)))
+        return (await tools.call(call, ANN)).value
+
+
+async def test_wikipedia():
+    found = {"query": {"search": [{"title": "Ada Lovelace", "snippet": "a <span>mathe&amp;matician</span>"}]}}
+    web = Web(found)
+    (hit,) = await use(Wikipedia, web, "search", query="first programmer", limit=99, language="de")
+    assert (hit.title, hit.about) == ("Ada Lovelace", "a mathe&matician")
+    assert web.asked[0].url.host == "de.wikipedia.org"
+    assert web.asked[0].url.params["srlimit"] == "20"
+    page = {"title": "Ada Lovelace", "fullurl": "https://en.wikipedia.org/wiki/Ada_Lovelace", "extract": "Ada"}
+    article = await use(Wikipedia, Web({"query": {"pages": [page]}}), "page", title="ada lovelace")
+    assert (article.url, article.text) == (page["fullurl"], "Ada")
+    with pytest.raises(ToolError, match="no article 'X'"):
+        await use(Wikipedia, Web({"query": {"pages": [{"title": "X", "missing": True}]}}), "page", title="X")
+    with pytest.raises(ToolError, match="no language"):
+        await use(Wikipedia, Web(), "search", query="x", language="evil.example/#")
+
+
+ATOM = """<?xml version="1.0" encoding="UTF-8"?>
+<feed xmlns="http://www.w3.org/2005/Atom"><title>ArXiv Query</title>
+<entry><id>http://arxiv.org/abs/2403.16971v5</id><published>2024-03-25T17:32:23Z</published>
+<title>AIOS: LLM Agent
+  Operating System</title><summary>  LLM-based agents. </summary>
+<author><name>Kai Mei</name></author><author><name>Yongfeng Zhang</name></author>
+<link href="http://arxiv.org/abs/2403.16971v5" rel="alternate" type="text/html"/>
+<link title="pdf" href="http://arxiv.org/pdf/2403.16971v5" rel="related" type="application/pdf"/>
+</entry></feed>"""
+
+
+async def test_arxiv():
+    web = Web(httpx.Response(200, text=ATOM))
+    (paper,) = await use(Arxiv, web, "search", query="agent system")
+    assert (paper.id, paper.title) == ("2403.16971v5", "AIOS: LLM Agent Operating System")
+    assert (paper.authors, paper.pdf) == (("Kai Mei", "Yongfeng Zhang"), "http://arxiv.org/pdf/2403.16971v5")
+    assert web.asked[0].url.params["search_query"] == "all:agent AND all:system"
+    wrong = ATOM.replace("AIOS: LLM Agent\n  Operating System", "Error")
+    with pytest.raises(ToolError, match="Correct the query"):
+        await use(Arxiv, Web(httpx.Response(400, text=wrong)), "search", query="au:(")
+    with pytest.raises(ToolUnavailable, match="no Atom"):
+        await use(Arxiv, Web(httpx.Response(200, text="busy")), "search", query="x")
+
+
+async def test_weather():
+    place = {"results": [{"name": "Paris", "country": "France", "latitude": 48.85, "longitude": 2.35}]}
+    now = {"temperature_2m": 8.5, "relative_humidity_2m": 81, "wind_speed_10m": 12.2, "weather_code": 3}
+    daily = {
+        "time": ["2026-11-21"], "temperature_2m_min": [4.1], "temperature_2m_max": [9.9],
+        "precipitation_sum": [1.2], "weather_code": [61],
+    }  # fmt: skip
+    web = Web(place, {"current": now, "daily": daily})
+    told = await use(OpenMeteo, web, "forecast", place="Paris", days=1)
+    assert (told.place, told.temperature, told.sky) == ("Paris, France", 8.5, "cloudy")
+    assert [(day.date, day.high, day.sky) for day in told.days] == [("2026-11-21", 9.9, "rain")]
+    assert web.asked[1].url.params["latitude"] == "48.85"
+    with pytest.raises(ToolError, match="no place"):
+        await use(OpenMeteo, Web({"generationtime_ms": 0.1}), "forecast", place="Xyzzy")
+
+
+@pytest.mark.parametrize(
+    ("service", "name", "arguments", "variable"),
+    [
+        (Wolfram, "ask", {"question": "1+1"}, "WOLFRAM_APP_ID"),
+        (Brave, "search", {"query": "x"}, "BRAVE_API_KEY"),
+    ],
+)  # fmt: skip
+async def test_what_needs_a_key_says_so(service, name, arguments, variable, monkeypatch):
+    monkeypatch.delenv(variable, raising=False)
+    with pytest.raises(ToolUnavailable, match=f"needs a key, in the variable {variable}"):
+        await use(service, Web(), name, **arguments)
+    monkeypatch.setenv(variable, "secret-key")
+    with pytest.raises(ToolUnavailable, match="does not accept the key") as refusal:
+        await use(service, Web(httpx.Response(403, text="no")), name, **arguments)
+    assert "secret-key" not in str(refusal.value)
+    with pytest.raises(ToolUnavailable, match="429") as busy:
+        await use(service, Web(httpx.Response(429)), name, **arguments)
+    assert busy.value.retry_after
+
+
+async def test_services_with_a_key(monkeypatch):
+    monkeypatch.setenv("WOLFRAM_APP_ID", "w")
+    monkeypatch.setenv("BRAVE_API_KEY", "b")
+    web = Web(httpx.Response(200, text="Result: 4"))
+    assert await use(Wolfram, web, "ask", question="2+2") == "Result: 4"
+    assert web.asked[0].headers["authorization"] == "Bearer w"
+    with pytest.raises(ToolError, match="did not understand"):
+        await use(
+            Wolfram, Web(httpx.Response(501, text="Wolfram|Alpha did not understand")), "ask", question="?"
+        )
+    row = {"title": "AIOS", "url": "https://a.example/", "description": "An OS"}
+    web = Web({"type": "search", "web": {"type": "search", "results": [row]}})
+    (hit,) = await use(Brave, web, "search", query="aios")
+    assert (hit.title, hit.url, hit.about) == ("AIOS", "https://a.example/", "An OS")
+    assert web.asked[0].headers["x-subscription-token"] == "b"
+
+
+async def test_they_are_packages_that_are_installed():
+    found = {package.name: package for package in installed()}
+    assert {"arxiv", "brave", "weather", "wikipedia", "wolfram"} <= set(found)
+    async with ToolManager() as tools:
+        tools.add(found["wikipedia"])
+        assert [tool.name for tool in await tools.list()] == ["wikipedia__page", "wikipedia__search"]
