@@ -28,17 +28,22 @@ class Composed:
     3. programs: the least Gittins rank of the program's attained service, in levels that double (`Sizes`);
     4. contexts: the longest resident one, then the longest waiting.
 
-    **Starvation bound.** An item that waited `starve_s` is overdue. While any is, every other selection takes
-    the one that waits longest, whatever its class. So an item that m others precede in the order of waiting is
-    selected after at most `starve_s` and then 2 * (m + 1) selections.
+    **Starvation bound.** An item that waited `starve_s` is overdue, and *relieved*: of all overdue the one that
+    waits longest is selected, whatever its class. A relief is never followed by another in the next selection,
+    nor before the core did 1 + `relief` tokens of work for each uncached token of who was relieved: when all
+    are overdue because contexts don't fit, computing them again for relief alone would be most of the work,
+    and make everybody wait the more (thrashing: Denning 1968; rationed by a deficit, as in Shreedhar &
+    Varghese 1995). So let m items precede one in the order of waiting, and U be the uncached tokens of those
+    and of who was relieved before them: after `starve_s` it is selected within (1 + relief) * U tokens of work
+    and, not counting those during that work, 2 * (m + 1) selections.
 
-    A running item leaves at the end of its quantum for one that is better by rules 1 to 3, or overdue; before
-    its end only for one of a better class."""
+    A running item leaves at the end of its quantum for one that is better by rules 1 to 3, or to be relieved;
+    before its end only for one of a better class, unless it was relieved itself."""
 
     name = "composed"
 
-    def __init__(self, *, quantum: int = 64, starve_s: float = 30.0) -> None:
-        self._quantum, self._starve_s = max(1, quantum), starve_s
+    def __init__(self, *, quantum: int = 64, starve_s: float = 30.0, relief: float = 3.0) -> None:
+        self._quantum, self._starve_s, self._relief = max(1, quantum), starve_s, relief
         self._groups = Counters()
         self._known: set[Item] = set()
         self._queues: dict[tuple[int, str], ReadyQueue] = {}
@@ -46,6 +51,8 @@ class Composed:
         self._programs: dict[str, Program] = {}
         self._sizes: dict[str, Sizes] = {}
         self._overdue_last = False
+        self._owed = 0.0
+        self._relieved: set[Item] = set()
 
     def enqueue(self, item: Item, now: float) -> None:
         if item not in self._known:
@@ -70,12 +77,11 @@ class Composed:
         heads = sorted(self._standing(first) for queue in self._queues.values() if (first := queue.first()))
         if not heads:
             return []
-        oldest = self._waiting.first()
-        starving = oldest is not None and now - oldest.queued >= self._starve_s
+        starving = self._starving(now)
         due: list[Item] = []
         for item in sorted(running, key=lambda item: (*self._standing(item), item.quantum_used), reverse=True):
             better = heads[0] < self._standing(item) if heads else False
-            outclassed = better and heads[0][0] < class_rank(item)
+            outclassed = better and heads[0][0] < class_rank(item) and item not in self._relieved
             if outclassed or (item.quantum_used >= self._quantum and (better or starving)):
                 due.append(item)
                 if better:
@@ -85,9 +91,11 @@ class Composed:
         return due
 
     def charge(self, item: Item, tokens: int, now: float) -> None:
+        self._owed -= tokens
         self._groups.charge(item.group, tokens, item.weight)
 
     def left(self, item: Item, now: float, *, ended: bool) -> None:
+        self._relieved.discard(item)
         if ended:
             if program := self._programs.get(item.program):
                 program.attained += item.attained
@@ -112,14 +120,21 @@ class Composed:
         return class_rank(item), self._groups[item.group], self.level_of(item)
 
     def _overdue(self, now: float, fits: Callable[[Item], bool]) -> Item | None:
-        """Who waited too long, in every other selection."""
-        oldest = self._waiting.first()
-        if self._overdue_last or oldest is None or now - oldest.queued < self._starve_s:
+        """Whom to relieve: who waited too long, in every other selection at most."""
+        if self._overdue_last or not self._starving(now):
             self._overdue_last = False
             return None
         found = self._waiting.pop(lambda item: now - item.queued >= self._starve_s and fits(item))
         self._overdue_last = found is not None
+        if found:
+            self._owed = (1 + self._relief) * found.uncached
+            self._relieved.add(found)
         return found
+
+    def _starving(self, now: float) -> bool:
+        """Somebody is overdue, and the last relief is paid back."""
+        oldest = self._waiting.first()
+        return oldest is not None and now - oldest.queued >= self._starve_s and self._owed <= 0
 
     def _best(self, fits: Callable[[Item], bool]) -> Item | None:
         for key in sorted(self._queues, key=lambda key: (key[0], self._groups[key[1]])):
