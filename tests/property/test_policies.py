@@ -242,6 +242,23 @@ def test_the_gittins_rank_is_the_least_of_its_definition(sizes, age) -> None:
     assert known.rank(age) == pytest.approx(expected)
 
 
+@given(st.integers(1, 5000), st.integers(1, 5000))
+def test_programs_of_one_call_are_served_the_shortest_first(one, other) -> None:
+    single = Sizes()
+    for size in (500, 40, 9000, 70) * 50:
+        single.add(size, calls=1)
+    assert (single.index(0, one) < single.index(0, other)) == (one < other)
+
+
+def test_a_program_whose_context_must_be_computed_again_comes_after_its_like() -> None:
+    policy = Composed()
+    cold, warm = (item(n, program=f"p{n}", context_tokens=3000) for n in (1, 2))
+    warm.resident_tokens = 2990
+    for one in (cold, warm):
+        policy.enqueue(one, 0.0)
+    assert policy.level_of(warm) < policy.level_of(cold)
+
+
 def test_programs_of_one_size_are_served_the_most_advanced_first_heavy_tailed_ones_the_least() -> None:
     alike, heavy = Sizes(), Sizes()
     for n in range(200):

@@ -120,6 +120,17 @@ def arriving(programs: Sequence[Program], count: int, rate: float, seed: int, **
     return found
 
 
+def independent(calls: Sequence[tuple[float, Call]], count: int, rate: float, seed: int) -> list[Session]:
+    """`count` calls in a row from a point drawn from `seed` on, each a program of its own, in the rhythm of the
+    trace, stretched so that `rate` come a second."""
+    count = min(count, len(calls))
+    first = random.Random(seed).randrange(len(calls) - count + 1)
+    chosen = calls[first : first + count]
+    began, span = chosen[0][0], chosen[-1][0] - chosen[0][0]
+    stretch = count / rate / span if span > 0 else 1.0
+    return [Session(pid, [call], (at - began) * stretch) for pid, (at, call) in enumerate(chosen, 1)]
+
+
 def _decoded(line: str) -> Recorded:
     try:
         return msgspec.json.decode(line, type=Recorded)

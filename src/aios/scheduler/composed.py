@@ -14,10 +14,11 @@ from aios.scheduler.ready import ReadyQueue
 
 @dataclass(slots=True)
 class Program:
-    """Tokens of work that its ended calls took, and what kind it is of."""
+    """Tokens of work that its ended calls took, how many they were, and what kind it is of."""
 
     kind: str
     attained: float = 0.0
+    calls: int = 0
 
 
 class Composed:
@@ -25,7 +26,8 @@ class Composed:
 
     1. class: `interactive` before `normal` before `batch` before `idle`;
     2. groups: the one that had the fewest tokens for its weight (`Counters`, as in `fair`);
-    3. programs: the least Gittins rank of the program's attained service, in levels that double (`Sizes`);
+    3. programs: the least Gittins index of the program's attained service and of what its call has left, its
+       missing KV included (`Sizes.index`), in levels that double every other time;
     4. contexts: the longest resident one, then the longest waiting.
 
     **Starvation bound.** An item that waited `starve_s` is overdue, and *relieved*: of all overdue the one that
@@ -99,12 +101,13 @@ class Composed:
         if ended:
             if program := self._programs.get(item.program):
                 program.attained += item.attained
+                program.calls += 1
             self._forget(item)
 
     def retire(self, program: str) -> None:
         over = self._programs.pop(program, None)
         if over and over.attained:
-            self._sizes.setdefault(over.kind, Sizes()).add(over.attained)
+            self._sizes.setdefault(over.kind, Sizes()).add(over.attained, over.calls)
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -112,8 +115,10 @@ class Composed:
     def level_of(self, item: Item) -> int:
         """Of its program: 0 is served first."""
         before = self._programs.get(item.program)
+        age = (before.attained if before else 0.0) + item.attained
+        prefilled = item.uncached if item.quantum_used else 0  # Item keeps the number of when it was enqueued
         sizes = self._sizes.setdefault(item.kind, Sizes())
-        return int(2 * math.log2(max(1.0, sizes.rank((before.attained if before else 0.0) + item.attained))))
+        return int(2 * math.log2(max(1.0, sizes.index(age, max(1.0, item.remaining - prefilled)))))
 
     def _standing(self, item: Item) -> tuple[int, float, int]:
         """Less is better, by rules 1 to 3."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,7 +10,7 @@ class Costs:
     """Seconds of one engine step and of moving KV. A step takes `step_s`; for each sequence that decodes
     `decode_s`, and `look_s` a token of its context; if it has prompt tokens `chunk_s`, and for each of them
     `prefill_s`, and `attend_s` a token before it. Saving or loading n tokens of KV takes
-    `move_s + n * token_move_s`; a call costs `call_s` outside the engine (transport, templates)."""
+    `move_s + n * token_move_s`."""
 
     step_s: float = 0.002
     decode_s: float = 0.003
@@ -20,7 +20,6 @@ class Costs:
     attend_s: float = 0.0
     move_s: float = 0.002
     token_move_s: float = 0.0
-    call_s: float = 0.0
 
     def prefill(self, tokens: int, at: int) -> float:
         """Of `tokens` prompt tokens that begin at position `at`."""
@@ -32,3 +31,7 @@ class Costs:
 
     def move(self, tokens: int) -> float:
         return self.move_s + tokens * self.token_move_s
+
+    def slower(self, factor: float) -> Costs:
+        """All of it `factor` times as long."""
+        return Costs(**{name: factor * seconds for name, seconds in asdict(self).items()})

@@ -21,17 +21,30 @@ class Sizes:
     one program each. At most `keep` sizes are remembered, the newest."""
 
     def __init__(self, *, base: int = 128, doublings: int = 12, keep: int = 256) -> None:
-        self._recent: deque[float] = deque()
-        self._keep = keep
+        self._recent: deque[tuple[float, int]] = deque()
+        self._keep, self._calls = keep, 0
         self._sorted = [float(base << k) for k in range(doublings + 1)]
-        self._prior = len(self._sorted)
 
-    def add(self, size: float) -> None:
-        """A program of this kind ended with so many tokens of work."""
+    def add(self, size: float, calls: int = 1) -> None:
+        """A program of this kind ended, with so many tokens of work in so many calls."""
         if len(self._recent) == self._keep:
-            del self._sorted[bisect_right(self._sorted, self._recent.popleft()) - 1]
-        self._recent.append(size)
+            oldest, its_calls = self._recent.popleft()
+            del self._sorted[bisect_right(self._sorted, oldest) - 1]
+            self._calls -= its_calls
+        self._recent.append((size, calls))
+        self._calls += calls
         insort(self._sorted, size)
+
+    @property
+    def ending(self) -> float:
+        """Of a call, the probability that its program ends with it: of those seen, and one of two unseen."""
+        return (len(self._recent) + 1) / (self._calls + 2)
+
+    def index(self, age: float, ahead: float) -> float:
+        """The rank of a program of that age whose present call has `ahead` tokens of work left, tokens: it ends
+        with this call, or goes on after it. What must be computed of its context again is part of `ahead`: so
+        the index has the cost of switching to the program in it (Asawa & Teneketzis 1996)."""
+        return min(ahead / self.ending, ahead + self.rank(age + ahead))
 
     def rank(self, age: float) -> float:
         """Tokens; smaller is to be served first. O(sizes)."""

@@ -20,13 +20,11 @@ def least_loaded(session: Session, cores: Sequence[VirtualCore]) -> int:
 
 
 class Simulator:
-    """Runs sessions to their ends. `call_s`: seconds between a session's wish and the core's queue."""
+    """Runs sessions to their ends."""
 
-    def __init__(
-        self, cores: Sequence[VirtualCore], *, call_s: float = 0.0, route: Route = least_loaded
-    ) -> None:
+    def __init__(self, cores: Sequence[VirtualCore], *, route: Route = least_loaded) -> None:
         self.now = 0.0
-        self._cores, self._call_s, self._route = cores, call_s, route
+        self._cores, self._route = cores, route
         self._home: dict[int, int] = {}
         self._events: list[tuple[float, int, Session | VirtualCore]] = []
         self._order = itertools.count()
@@ -34,7 +32,7 @@ class Simulator:
     def run(self, sessions: Sequence[Session]) -> None:
         """Advance until all are done; what became of them is written into them."""
         for session in sessions:
-            self._at(session.arrival + self._call_s, session)
+            self._at(session.arrival, session)
         while self._events:
             time, _, what = heapq.heappop(self._events)
             if isinstance(what, VirtualCore):
@@ -56,7 +54,7 @@ class Simulator:
     def _advance(self, core: VirtualCore) -> None:
         for session in core.advance(self.now):
             if not session.over:
-                self._at(self.now + session.calls[len(session.waits) - 1].gap_s + self._call_s, session)
+                self._at(self.now + session.calls[len(session.waits) - 1].gap_s, session)
         self._await(core)
 
     def _await(self, core: VirtualCore) -> None:
