@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tiny import write_tiny_gguf
+from aios.bench.tiny import write_tiny_gguf
 
 
 @pytest.fixture

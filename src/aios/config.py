@@ -11,12 +11,14 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast, get_args, get_type_hints
+from typing import Any, Literal, cast, get_args, get_type_hints
 
 import msgspec
 
 from aios.errors import ConfigError
 from aios.syscalls import Limits, SchedulingClass, WindowPolicy
+
+Eviction = Literal["waste", "lru"]
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -50,10 +52,13 @@ class StateSettings(Section, frozen=True):
 
 
 class SchedulerSettings(Section, frozen=True):
-    policy: str = "rr"
+    policy: str = "composed"
     """Scheduling policy: a name registered under `aios.policies` (`aios scheduler show` lists them)."""
     quantum_tokens: int = 64
     """Generated tokens after which a running call may be preempted for a waiting one."""
+    patience_s: float = 30.0
+    """A call that has waited so long for a slot is raised by a class, and again after each such time;
+    seconds."""
     max_queue: int = 10_000
     """Most calls that may wait for one core; further callers wait at the door, they are not refused."""
 
@@ -63,6 +68,12 @@ class ContextSettings(Section, frozen=True):
     """What happens when a conversation outgrows the model's window: `error` refuses the call; `truncate` leaves
     out the oldest messages, never the system's nor half of a tool call; `summarize` puts a summary of them in
     their place, made by the model at low priority. A call may choose for itself."""
+    swap_mb: float = 2048.0
+    """Disk for contexts that find no place in RAM, and for those that wait for the next start of the kernel, MB
+    for each core; 0: none."""
+    eviction: Eviction = "waste"
+    """Which context loses its place first: `waste` is what costs least to lose for the memory and the time it
+    would take to keep; `lru` the least recently used."""
 
 
 class ProcessSettings(Section, frozen=True):
@@ -148,6 +159,9 @@ class CoreSettings(Section, frozen=True):
     timeout_s: float = 600.0
     """openai: longest silence of the endpoint, seconds; an answer that is not streamed must be whole by
     then."""
+    continues: bool = False
+    """openai: the endpoint can go on with an unfinished assistant message (vLLM, SGLang, llama.cpp's server),
+    so calls may be interrupted: the text is kept and gone on with."""
     retries: int = 4
     """openai: tries after the first for 429, 5xx and broken connections."""
     # scripted
@@ -160,7 +174,7 @@ CORE_FIELDS: Mapping[str, frozenset[str]] = {
         "model slots context threads gpu_layers kv_ram_mb exact deterministic"  # noqa: SIM905
         " prefill_chunk max_restarts".split()
     ),
-    "openai": frozenset("base_url api_key_env models window timeout_s retries".split()),  # noqa: SIM905
+    "openai": frozenset("base_url api_key_env models window timeout_s continues retries".split()),  # noqa: SIM905
     "scripted": frozenset("slots models tokens_per_s".split()),  # noqa: SIM905
 }
 """Which fields of CoreSettings each built-in kind uses."""

@@ -199,6 +199,12 @@ class EngineCrashed(CoreUnavailable):
 # -- the machine the kernel runs on -----------------------------------------------------------------
 
 
+class CorruptState(CoreError):
+    """A saved context is not what was saved."""
+
+    code = "corrupt_state"
+
+
 class ConfigError(AiosError):
     """The configuration can't be used."""
 
@@ -240,6 +246,19 @@ class JournalUnavailable(AiosError):
 
     code = "journal_unavailable"
     status = 507
+
+
+class StoreUnavailable(AiosError):
+    """A store of memory or files can't be read or written (disk full, read-only)."""
+
+    code = "store_unavailable"
+    status = 507
+
+
+class StoreCorrupt(AiosError):
+    """Stored bytes are not those that were written. They are not given out."""
+
+    code = "store_corrupt"
 
 
 class PortTaken(AiosError):

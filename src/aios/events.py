@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
-from aios.syscalls import ProcessState, WindowPolicy
+from aios.syscalls import ProcessState, SchedulingClass, WindowPolicy
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="event"):
@@ -113,6 +113,15 @@ class CoreChanged(Event, frozen=True, tag="core.changed"):
     reason: str = ""
 
 
+class Promoted(Event, frozen=True, tag="sched.promoted"):
+    """A call of `core` has waited for `waited_s` seconds, longer than it should: it counts as
+    `scheduling_class` until it gets a slot."""
+
+    core: str
+    waited_s: float
+    scheduling_class: SchedulingClass
+
+
 class PolicyChanged(Event, frozen=True, tag="sched.policy"):
     """The calls of `core` are ordered by another policy from now on."""
 
@@ -149,6 +158,7 @@ AnyEvent = (
     | WindowChanged
     | ProcessChanged
     | CoreChanged
+    | Promoted
     | PolicyChanged
     | KernelChanged
     | JournalChanged

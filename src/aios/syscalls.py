@@ -74,7 +74,10 @@ class ResponseFormat(Record, frozen=True):
 
 class Sampling(Record, frozen=True):
     """How the next token is drawn. `temperature` 0 is greedy. Penalties as in the OpenAI API, and
-    `repetition_penalty` as in CTRL (Keskar et al. 2019, section 4.1). `seed` None: drawn by the kernel."""
+    `repetition_penalty` as in CTRL (Keskar et al. 2019, section 4.1). `seed` None: drawn by the kernel.
+
+    With `num_beams` > 1 nothing is drawn: the likeliest answers are searched for, by the sum of their log
+    probabilities over length to the power of `length_penalty`."""
 
     temperature: float = 1.0
     top_p: float = 1.0
@@ -85,6 +88,8 @@ class Sampling(Record, frozen=True):
     repetition_penalty: float = 1.0
     seed: int | None = None
     logit_bias: dict[int, float] = {}
+    num_beams: int = 1
+    length_penalty: float = 1.0
 
 
 class Generate(Record, frozen=True, tag="llm.generate", tag_field="call"):
@@ -107,6 +112,8 @@ class Generate(Record, frozen=True, tag="llm.generate", tag_field="call"):
     logprobs: int | None = None
     """None: none; k >= 0: of each chosen token and its k likeliest rivals (k <= 20)."""
     echo: bool = False
+    continues: bool = False
+    """The last message is the assistant's and not finished: the answer goes on with it."""
     stream: bool = True
     """The caller reads deltas as they come. False lets a core answer in one piece, where that is cheaper."""
     priority: int = 0
@@ -114,6 +121,8 @@ class Generate(Record, frozen=True, tag="llm.generate", tag_field="call"):
     """None: the class of the process."""
     window: WindowPolicy | None = None
     """What happens when `messages` outgrow the model's window; None: as the kernel is configured."""
+    step: str = ""
+    """Which step of the program's declared plan it is; "": the next one."""
     deadline_s: float | None = None
     """Seconds from arrival after which the call fails with `DeadlineExceeded`."""
     idempotency_key: str | None = None
@@ -255,6 +264,24 @@ class Exit(Record, frozen=True, tag="process.exit", tag_field="call"):
     idempotency_key: str | None = None
 
 
+class PlanStep(Record, frozen=True):
+    """One step of what a program will do: a call of a model of about `tokens` tokens to compute (prompt that is
+    new, and answer), or a tool that takes about `seconds`. It begins when those it `depends_on` are done."""
+
+    name: str
+    kind: Literal["llm", "tool"] = "llm"
+    tokens: int = 128
+    seconds: float = 0.0
+    depends_on: tuple[str, ...] = ()
+
+
+class DeclarePlan(Record, frozen=True, tag="process.plan", tag_field="call"):
+    """Say what the program of the calling process will do from now on: the scheduler then knows what is left of
+    it and which of its calls hold up others. Only a hint. Answered by `ProcessInfo`."""
+
+    steps: tuple[PlanStep, ...]
+
+
 class Ps(Record, frozen=True, tag="process.list", tag_field="call"):
     """List processes. Answered by `ProcessList`."""
 
@@ -271,6 +298,11 @@ class ProcessUsage(Record, frozen=True):
     queue_s: float = 0.0
     run_s: float = 0.0
     interrupts: int = 0
+
+    @property
+    def work(self) -> int:
+        """Tokens that were computed: uncached prompt and generated."""
+        return self.prompt_tokens - self.cached_tokens + self.completion_tokens
 
 
 ProcessState = Literal["idle", "ready", "running", "paused", "exited", "killed"]
@@ -292,6 +324,10 @@ class ProcessInfo(Record, frozen=True, tag="process"):
     active_calls: int = 0
     waiting_s: float = 0.0
     """How long its oldest waiting call has waited by now."""
+    attained: int = 0
+    """Tokens that were computed for it: uncached prompt and generated."""
+    level: int | None = None
+    """The worst level of the scheduling policy on which a call of its stands; 0 is served first."""
     kv: Literal["", "resident", "parked", "swapped", "dropped"] = ""
     kv_tokens: int = 0
     created: float = 0.0
@@ -304,10 +340,24 @@ class ProcessList(Record, frozen=True, tag="processes"):
     processes: tuple[ProcessInfo, ...]
 
 
+class ContextStats(Record, frozen=True):
+    """What became of the contexts of a process. Tokens of prompts, over all calls: `computed`, and found
+    `from_slot`, `from_ram`, `from_disk`. Now: how many `contexts` there are, of so many `bytes`; `mean_gap_s`:
+    seconds between its calls, as expected."""
+
+    computed: int = 0
+    from_slot: int = 0
+    from_ram: int = 0
+    from_disk: int = 0
+    contexts: int = 0
+    bytes: int = 0
+    mean_gap_s: float = 0.0
+
+
 class ContextInfo(Record, frozen=True):
     """What is in the window of a process's last call, in tokens: `system` (the leading system messages and
     what the template adds), descriptions of `tools`, `history`; `free` is left for the answer. `messages`: how
-    many."""
+    many. `stats`: what became of the KV of all its contexts."""
 
     pid: int
     window: int
@@ -316,6 +366,7 @@ class ContextInfo(Record, frozen=True):
     history: int
     free: int
     messages: int
+    stats: ContextStats = ContextStats()
 
 
 class GroupInfo(Record, frozen=True):
@@ -337,7 +388,7 @@ class GroupInfo(Record, frozen=True):
     refills_in_s: float | None = None
 
 
-Syscall = Generate | Embed | Spawn | SendSignal | Nice | Exit | Ps
+Syscall = Generate | Embed | Spawn | SendSignal | Nice | Exit | DeclarePlan | Ps
 Result = Completion | Embeddings | ProcessInfo | ProcessList
 
 READ_ONLY: tuple[type, ...] = (Ps,)

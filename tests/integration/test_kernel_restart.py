@@ -18,6 +18,7 @@ from aios.errors import JournalUnavailable, LimitExceeded
 from aios.events import JournalChanged, SyscallFinished
 from aios.kernel.kernel import Kernel
 from aios.kernel.process import KERNEL
+from aios.scheduler.composed import Composed
 from aios.syscalls import Completion, Delta, Exit, Limits, Nice, Spawn
 
 pytestmark = pytest.mark.anyio
@@ -35,6 +36,28 @@ def full_disk() -> Generator[None]:
 
 
 # -- stopped ----------------------------------------------------------------------------------------------
+
+
+async def test_what_the_policy_learned_of_agents_outlives_the_kernel(tmp_path: Path) -> None:
+    async with Kernel(settings(tmp_path)) as kernel:
+        for number in range(3):
+            pid = kernel.processes.attach(f"clerk-{number}")
+            await ask(kernel, pid, "one two three")
+            await kernel.trap(pid, Exit())
+        (before,) = [scheduler.policy for scheduler in kernel._pool.schedulers()]
+        assert isinstance(before, Composed)
+        assert list(before.learned()) == ["clerk-#"]
+        assert len(before.learned()["clerk-#"]) == 3
+    async with Kernel(settings(tmp_path)) as kernel:
+        (after,) = [scheduler.policy for scheduler in kernel._pool.schedulers()]
+        assert isinstance(after, Composed)
+        assert after.learned() == before.learned()
+        kernel.set_policy("fifo")
+        kernel.set_policy("composed")
+    (file,) = (tmp_path / "learned").iterdir()
+    file.write_text("no json")
+    async with Kernel(settings(tmp_path)) as kernel:
+        assert await ask(kernel, kernel.processes.attach("clerk-9"), "still here")
 
 
 async def test_processes_come_back_with_their_names_limits_and_what_they_used(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from aios.config import CoreSettings
+from aios.config import ContextSettings, CoreSettings
+from aios.context.manager import ContextManager
 from aios.cores.core import Ended, Seat
 from aios.cores.llama.core import LlamaCore
 from aios.errors import BadRequest, ContextOverflow, EngineCrashed, InvalidSchema, ModelCorrupt
@@ -72,9 +73,17 @@ async def machine(model: Path, *, quantum: int = 8, **settings):
     async with asyncio.TaskGroup() as tasks:
         await core.start(tasks)
         try:
-            scheduler = Scheduler(core, RoundRobin(quantum=quantum), bus, quantum=quantum, max_queue=100)
+            scheduler = Scheduler(
+                core,
+                RoundRobin(quantum=quantum),
+                bus,
+                ContextManager(core, bus, ContextSettings()),
+                quantum=quantum,
+                max_queue=100,
+            )
             await scheduler.start(tasks)
             yield Machine(core, scheduler, bus)
+            await scheduler.close()
         finally:
             await core.close()
 

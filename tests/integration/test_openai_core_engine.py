@@ -7,9 +7,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.tiny import write_tiny_gguf
 
 from aios.bench.native_server import NativeOptions, native_server
+from aios.bench.tiny import PIECES, write_tiny_gguf
 from aios.config import CoreSettings
 from aios.cores.core import Ended, Seat, Step
 from aios.cores.openai import OpenAICore
@@ -24,11 +24,12 @@ GREEDY = Sampling(temperature=0.0)
 
 
 @asynccontextmanager
-async def core_before_engine(folder: Path) -> AsyncGenerator[tuple[OpenAICore, str]]:
+async def core_before_engine(folder: Path, **more) -> AsyncGenerator[tuple[OpenAICore, str]]:
     model = write_tiny_gguf(folder / "tiny.gguf", n_ctx=CONTEXT, n_layer=4)
     options = NativeOptions(model=str(model), slots=1, context=CONTEXT, threads=1, http_threads=6)
     async with native_server(options) as url, asyncio.TaskGroup() as tasks:
-        core = OpenAICore(CoreSettings(name="engine", kind="openai", base_url=f"{url}/v1"), EventBus())
+        settings = CoreSettings(name="engine", kind="openai", base_url=f"{url}/v1", **more)
+        core = OpenAICore(settings, EventBus())
         await core.start(tasks)
         try:
             yield core, url
@@ -82,3 +83,45 @@ async def test_a_call_that_is_cancelled_in_mid_stream_frees_the_engines_slot(tmp
             (slot,) = (await http.get("/slots")).json()
         assert slot["n_prompt_tokens"] < 10_000  # it stopped long before it was done
         assert isinstance((await steps_of(core, ask(max_tokens=2)))[-1], Ended)
+
+
+@pytest.mark.parametrize("chat", [True, False])
+async def test_an_interrupted_call_goes_on_after_its_text(tmp_path: Path, chat: bool):
+    start = {"messages": (Message(role="user", content="Hi"),)} if chat else {"prompt": "Once upon"}
+    # Text of these words has the same tokens wherever it is cut.
+    words = {261 + PIECES.index(word): 60.0 for word in ("▁the", "▁a")}
+    sampling = Sampling(temperature=0.0, logit_bias=words)
+    call = Generate(**start, sampling=sampling, max_tokens=24, extra={"ignore_eos": True})
+    async with core_before_engine(tmp_path, continues=True) as (core, _):
+        assert core.capabilities.interruptible
+        *deltas, whole = await steps_of(core, call)
+        text = "".join(step.content for step in deltas if isinstance(step, Delta))
+        (sequence,) = await core.prepare(call, 1, "default")
+        steps: list[Step] = []
+        stays = 0
+        while not (steps and isinstance(steps[-1], Ended)):
+            stays += 1
+            async for step in core.run(sequence, Seat(0)):
+                steps.append(step)
+                if isinstance(step, Delta) and len(steps) % 5 == 0:
+                    core.interrupt(sequence)
+        assert stays > 3
+        assert len(set(text.split())) > 1
+        assert isinstance(whole, Ended)
+        assert isinstance(steps[-1], Ended)
+        assert "".join(step.content for step in steps if isinstance(step, Delta)) == text
+        assert steps[-1].completion_tokens == whole.completion_tokens == 24
+        assert steps[-1].reasons == whole.reasons
+
+
+async def test_a_call_that_cannot_be_gone_on_with_runs_to_its_end(tmp_path: Path):
+    async with core_before_engine(tmp_path, continues=True) as (core, _):
+        (sequence,) = await core.prepare(
+            ask(max_tokens=8, logprobs=1, extra={"ignore_eos": True}), 1, "default"
+        )
+        steps: list[Step] = []
+        async for step in core.run(sequence, Seat(0)):
+            core.interrupt(sequence)
+            steps.append(step)
+        assert isinstance(steps[-1], Ended)
+        assert steps[-1].completion_tokens == 8

@@ -14,7 +14,7 @@ def common(a: list[int], b: list[int]) -> int:
     return n
 
 
-def check(trie: RadixTrie[int], stored: dict[int, list[int]], query: list[int]) -> None:
+def check(trie: RadixTrie[list[int], int], stored: dict[int, list[int]], query: list[int]) -> None:
     length, entries = trie.longest(query)
     best = max((common(tokens, query) for tokens in stored.values()), default=0)
     assert length == best
@@ -23,7 +23,7 @@ def check(trie: RadixTrie[int], stored: dict[int, list[int]], query: list[int]) 
 
 @given(sequences, st.lists(st.integers(0, 2), max_size=8), st.data())
 def test_the_trie_agrees_with_comparing_everything(inserted, query, data):
-    trie: RadixTrie[int] = RadixTrie()
+    trie: RadixTrie[list[int], int] = RadixTrie([])
     stored: dict[int, list[int]] = {}
     for key, tokens in enumerate(inserted):
         trie.insert(tokens, key)
@@ -37,7 +37,7 @@ def test_the_trie_agrees_with_comparing_everything(inserted, query, data):
 
 @given(sequences, st.lists(st.integers(0, 2), min_size=1, max_size=8))
 def test_removing_what_is_not_there_is_an_error_and_changes_nothing(inserted, query):
-    trie: RadixTrie[int] = RadixTrie()
+    trie: RadixTrie[list[int], int] = RadixTrie([])
     stored = dict(enumerate(inserted))
     for key, tokens in stored.items():
         trie.insert(tokens, key)

@@ -1,11 +1,18 @@
-"""The residency's plans against a model of the hardware: slots and extents that hold real token lists."""
+"""The residency's plans against a model of the hardware: slots, extents and files that hold token lists."""
+
+import asyncio
+import itertools
+import tempfile
+from pathlib import Path
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from aios.context.manager import Swapping
 from aios.context.residency import Residency
-from aios.cores.core import ContextSpec, Copy, Load, Save, Sequence, Truncate
+from aios.context.swap import SwapSpace
+from aios.cores.core import ContextSpec, Copy, Load, Save, Sequence, SwapIn, SwapOut, Truncate
 from aios.events import EventBus
 from aios.syscalls import Generate
 
@@ -19,11 +26,23 @@ def shared(a: list[int], b: list[int]) -> int:
 
 
 class Hardware:
-    """What a worker does with a seat's operations."""
+    """What a worker does with a seat's operations; and the keeper of its contexts."""
+
+    fingerprint = "model 1"
 
     def __init__(self) -> None:
         self.slots: list[list[int]] = [[] for _ in range(SLOTS)]
         self.memory: dict[int, list[int]] = {}  # extent serial -> tokens
+        self.files: dict[Path, list[int]] = {}
+
+    async def move(self, ops) -> None:
+        for op in ops:
+            self.apply(op)
+
+    async def swap_out(self, extent, path) -> bool:
+        self.files[path] = list(self.memory[extent.serial])
+        path.touch()
+        return True
 
     def apply(self, op) -> None:
         match op:
@@ -31,6 +50,13 @@ class Hardware:
                 self.memory[extent.serial] = list(self.slots[slot])
             case Load(slot, extent, tokens):
                 self.slots[slot] = self.memory[extent.serial][:tokens]
+            case SwapIn(slot, path, tokens):
+                assert path.exists(), "the plan reads a file that was deleted"
+                self.slots[slot] = self.files[path][:tokens]
+            case SwapOut(extent, path):
+                assert not path.exists()
+                self.files[path] = list(self.memory[extent.serial])
+                path.touch()
             case Copy(slot, source, tokens):
                 assert slot != source
                 self.slots[slot] = self.slots[source][:tokens]
@@ -41,16 +67,35 @@ class Hardware:
 class ResidencyMachine(RuleBasedStateMachine):
     """Agents of two groups come, run, are interrupted, grow their conversations and go."""
 
-    @initialize(ram=st.integers(0, 40), align=st.sampled_from([1, 1, 16]))
-    def begin(self, ram, align):
-        spec = ContextSpec(bytes_base=64, bytes_per_token=PER_TOKEN, ram_bytes=ram * 1024, align=align)
-        self.residency = Residency("core", spec, SLOTS, EventBus())
-        self.align = align
+    @initialize(
+        ram=st.integers(0, 40), disk=st.sampled_from([0, 10, 100]), align=st.sampled_from([1, 1, 16]),
+        eviction=st.sampled_from(["waste", "lru"]),
+    )  # fmt: skip
+    def begin(self, ram, disk, align, eviction):
+        self.folder = tempfile.TemporaryDirectory()
         self.hardware = Hardware()
-        self.running: dict[int, tuple[Sequence, int]] = {}
-        self.interrupted: list[Sequence] = []
+        self.spec = ContextSpec(
+            bytes_base=64, bytes_per_token=PER_TOKEN, ram_bytes=ram * 1024, align=align, keeper=self.hardware
+        )
+        self.disk, self.eviction = disk * 1024, eviction
+        self.time = itertools.count()
+        self.boot()
+        self.align = align
         self.history: dict[int, list[int]] = {}
         self.ids = iter(range(1, 10**6))
+
+    def boot(self) -> None:
+        space = SwapSpace(Path(self.folder.name), self.disk)
+        self.residency = Residency(
+            self.spec, SLOTS, EventBus(), swap=space, eviction=self.eviction, now=lambda: float(next(self.time))
+        )
+        self.swapping = Swapping(self.residency, self.hardware, space)
+        self.running: dict[int, tuple[Sequence, int]] = {}
+        self.interrupted: list[Sequence] = []
+
+    def teardown(self) -> None:
+        if hasattr(self, "folder"):
+            self.folder.cleanup()
 
     def start(self, sequence: Sequence) -> None:
         context = sequence.tokens + sequence.generated
@@ -65,7 +110,7 @@ class ResidencyMachine(RuleBasedStateMachine):
             # only the sequence's own slot may change; a save may read an idle slot or its own
             if isinstance(op, Save):
                 assert op.slot not in {slot for _, slot in self.running.values()}
-            else:
+            elif not isinstance(op, SwapOut):
                 assert op.slot == seat.slot
             self.hardware.apply(op)
         held = self.hardware.slots[seat.slot]
@@ -79,7 +124,9 @@ class ResidencyMachine(RuleBasedStateMachine):
         """A process goes on with its conversation, or begins another one."""
         tokens = (SYSTEM if fresh else self.history.get(pid, SYSTEM)) + more
         group = "even" if pid % 2 == 0 else "odd"
-        self.start(Sequence(next(self.ids), Generate(), pid, group, tokens=tokens))
+        sequence = Sequence(next(self.ids), Generate(), pid, group, tokens=tokens)
+        self.residency.enter(sequence)
+        self.start(sequence)
 
     @precondition(lambda self: self.interrupted)
     @rule(data=st.data())
@@ -97,6 +144,7 @@ class ResidencyMachine(RuleBasedStateMachine):
         self.hardware.slots[slot] = context[: sequence.kv]
         self.residency.leave(sequence)
         if done:
+            self.residency.exit(sequence)
             self.history[sequence.pid] = context
         else:
             self.interrupted.append(sequence)
@@ -116,10 +164,44 @@ class ResidencyMachine(RuleBasedStateMachine):
         self.residency.lost()
         self.hardware.slots = [[] for _ in range(SLOTS)]
 
+    @rule()
+    def swap(self):
+        """The swapper copies what should be copied."""
+
+        async def copy() -> None:
+            entry = self.residency.parking.dirty(float(next(self.time)))
+            if entry:
+                await self.swapping.swapper.copy(entry)
+
+        asyncio.run(copy())
+
+    @rule(orderly=st.booleans())
+    def restart(self, orderly):
+        """The kernel stops, or is killed, and starts again."""
+
+        async def stop() -> None:
+            for sequence, _ in self.running.values():
+                self.residency.leave(sequence)
+            await self.swapping.save_all(10.0)
+
+        if orderly:
+            asyncio.run(stop())
+        self.hardware.slots = [[] for _ in range(SLOTS)]
+        self.hardware.memory = {}
+        self.boot()
+        asyncio.run(self.swapping.find(lambda pid: pid in self.history))
+
     @invariant()
-    def budget_is_kept(self):
+    def budgets_are_kept(self):
         if hasattr(self, "residency"):
-            assert self.residency.parked_bytes <= self.residency._extents.size
+            parking, space = self.residency.parking, self.swapping.space
+            held = sum(e.extent.size for e in parking.entries if e.extent)
+            assert held == parking.extents.used <= parking.extents.size
+            assert space.used <= space.size
+            named = {e.file for e in parking.entries if e.file} | {
+                e.spent for e in self.residency._slots if e and e.spent
+            }
+            assert named == {path for path in Path(self.folder.name).iterdir() if path.suffix == ".kv"}
 
 
 TestResidency = ResidencyMachine.TestCase

@@ -6,9 +6,11 @@ import time
 
 import pytest
 
+from aios.config import ContextSettings
+from aios.context.manager import ContextManager
 from aios.cores.core import Capabilities, Ended, Seat, Sequence, Yielded
 from aios.errors import CoreError, DeadlineExceeded
-from aios.events import Dispatched, EventBus, Interrupted, Queued
+from aios.events import Dispatched, EventBus, Interrupted, Promoted, Queued
 from aios.scheduler.fifo import Fifo
 from aios.scheduler.priority import Priority
 from aios.scheduler.rr import RoundRobin
@@ -74,17 +76,29 @@ class StepCore:
 class Bench:
     """A scheduler with callers."""
 
-    def __init__(self, core: StepCore, policy, tasks: asyncio.TaskGroup, *, quantum=2, max_queue=100) -> None:
+    def __init__(self, core: StepCore, policy, tasks: asyncio.TaskGroup, **options) -> None:
         self.core, self.tasks = core, tasks
+        self.calls: list[asyncio.Task] = []
         self.bus = EventBus()
-        self.scheduler = Scheduler(core, policy, self.bus, quantum=quantum, max_queue=max_queue)
+        self.scheduler = Scheduler(
+            core,
+            policy,
+            self.bus,
+            ContextManager(core, self.bus, ContextSettings()),
+            **{"quantum": 2, "max_queue": 100, **options},
+        )
 
     async def start(self) -> "Bench":
         await self.scheduler.start(self.tasks)
         return self
 
     def call(self, id: int, pid: int = 1, **ticket) -> asyncio.Task:
-        return self.tasks.create_task(self._call(id, pid, ticket))
+        self.calls.append(self.tasks.create_task(self._call(id, pid, ticket)))
+        return self.calls[-1]
+
+    async def finish(self) -> None:
+        await asyncio.gather(*self.calls, return_exceptions=True)
+        await self.scheduler.close()
 
     async def _call(self, id: int, pid: int, ticket: dict):
         sequence = Sequence(id, Generate(), pid, "default")
@@ -101,7 +115,9 @@ class Bench:
 async def bench(capacity: int, policy, **options):
     length = options.pop("length", 3)
     async with asyncio.TaskGroup() as tasks:
-        yield await Bench(StepCore(capacity, length), policy, tasks, **options).start()
+        b = await Bench(StepCore(capacity, length), policy, tasks, **options).start()
+        yield b
+        await b.finish()
 
 
 async def test_never_more_in_slots_than_the_core_has_and_all_are_served():
@@ -266,3 +282,17 @@ async def test_prefill_and_decoding_are_charged_and_an_items_end_is_told():
         await b.core.tick(6)
     assert sum(tokens for what, tokens in told if what == "charge") == 2 * 3 + 4 * 10
     assert [ended for what, ended in told if what == "left"] == [False, False, True, True]
+
+
+async def test_who_waits_too_long_is_raised_class_by_class_and_told_of():
+    async with bench(1, Priority(quantum=2), length=1000, patience_s=0.01) as b:
+        b.call(1, scheduling_class="interactive")
+        await b.core.tick(1)
+        with b.bus.subscribe() as events:
+            b.call(2, pid=2, scheduling_class="batch")
+            await asyncio.sleep(0.1)
+            raised = [event for event in events.unread() if isinstance(event, Promoted)]
+        assert [(event.pid, event.scheduling_class) for event in raised] == [(2, "normal"), (2, "interactive")]
+        assert raised[0].waited_s >= 0.01
+        for call in b.calls:
+            call.cancel()

@@ -14,7 +14,7 @@ from aios.errors import (
     LimitExceeded,
 )
 from aios.sdk.client import AsyncClient, Client
-from aios.syscalls import Completion, Message, ProcessInfo, ToolSpec
+from aios.syscalls import Completion, Message, PlanStep, ProcessInfo, ToolSpec
 
 pytestmark = pytest.mark.anyio
 
@@ -113,6 +113,26 @@ def test_results_of_syscalls_are_told_apart_by_their_tag():
     assert client(Endpoint(httpx.Response(200, json=info))).spawn("x") == ProcessInfo(
         pid=3, name="x", parent=1, group="g", state="idle"
     )
+
+
+def test_a_fork_is_a_child_process_and_the_client_is_it():
+    info = {"type": "process", "pid": 3, "name": "x", "parent": 2, "group": "g", "state": "idle"}
+    endpoint = Endpoint(httpx.Response(200, json=info))
+    parent = client(endpoint, agent="ann")
+    with parent.fork("critic", nice=5) as child:
+        assert (child.address.agent, child.address.url) == ("ann/critic", "http://k:1")
+    assert endpoint.body()["name"] == "ann/critic"
+    assert endpoint.body()["nice"] == 5
+    with pytest.raises(BadRequest, match="no agent name"):
+        Client("http://kernel").fork("critic")
+
+
+def test_a_plan_is_a_syscall():
+    info = {"type": "process", "pid": 3, "name": "x", "parent": 2, "group": "g", "state": "idle"}
+    endpoint = Endpoint(httpx.Response(200, json=info))
+    client(endpoint).plan([PlanStep(name="a", tokens=7)])
+    assert endpoint.body()["call"] == "process.plan"
+    assert endpoint.body()["steps"][0]["tokens"] == 7
 
 
 def test_retries_end():

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.tiny import write_tiny_gguf
 
 from aios.bench.lab import Lab
+from aios.bench.tiny import write_tiny_gguf
 from aios.cores.llama.ffi import Library
 from aios.cores.llama.model import Model
 

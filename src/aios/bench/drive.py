@@ -50,7 +50,7 @@ class Backoff:
 
 @dataclass(slots=True)
 class CallRecord:
-    """One llm call of an agent: seconds and tokens."""
+    """One llm call: seconds and tokens."""
 
     began: float
     ended: float
@@ -59,7 +59,6 @@ class CallRecord:
     cached: int
     generated: int
     refused: int
-    agent: str = ""
 
 
 class Gate:
@@ -135,12 +134,12 @@ class Caller:
         ended = time.monotonic()
         usage = done.usage
         wait = self._waited(response.content, done, began, accepted, ended)
-        record = CallRecord(
-            began, ended, wait, usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens, attempt,
-            self._row.name,
-        )  # fmt: skip
-        self._records.append(record)
-        self._count(record)
+        self._records.append(
+            CallRecord(
+                began, ended, wait, usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens, attempt
+            )
+        )
+        self._count(self._records[-1])
         return done
 
     def _waited(self, body: bytes, done: Completion, began: float, accepted: float, ended: float) -> float:

@@ -82,7 +82,7 @@ class Lab:
         self.engine = self._open()
 
     def _open(self) -> Engine:
-        arena = Arena(self._memory.fd, self._memory.size, self._library.ffi)
+        arena = Arena(self._memory.fd, self._memory.size)
         return Engine(self.model, self._options, arena)
 
     def restart(self, *, deterministic: bool | None = None) -> None:

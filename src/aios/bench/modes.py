@@ -3,8 +3,10 @@
 `direct-retry`: the agents call the engine directly, as the AIOS paper describes today's practice: it has S
 slots, keeps nothing between calls, refuses when its slots are taken, and agents back off and try again.
 `direct-retry-cached`: the same with the engine's prompt cache. `engine-queue`: the engine's own queue with its
-prompt cache in slots and RAM. `aios-POLICY`: the kernel; `aios-POLICY-bare`: without parking memory, as a
-queue before an engine has none.
+prompt cache in slots and RAM. `aios-POLICY`: the kernel; `aios-POLICY-bare`: without parking memory and swap,
+as a queue before an engine has none; `aios-POLICY-plan`: agents declare what they will do; `aios-POLICY-warm`:
+the kernel has served such agents before; `aios-POLICY-lru`: contexts lose their places by use alone;
+`aios-POLICY-noswap`: what finds no place in RAM is dropped.
 
 The same engine build, model file, threads, slots, window and exact settings everywhere.
 """
@@ -44,11 +46,16 @@ class Setup:
 async def served(setup: Setup, mode: str, backoff: Backoff) -> AsyncGenerator[Mode]:
     """A server of that mode, for as long as the `async with` lasts. Raises what its start raises."""
     if mode.startswith("aios-"):
-        policy, _, bare = mode.removeprefix("aios-").partition("-")
+        policy, *flags = mode.removeprefix("aios-").split("-")
+        swap, eviction = (
+            "swap_mb = 0" if {"bare", "noswap"} & set(flags) else "",
+            "lru" if "lru" in flags else "waste",
+        )
         tables = (
-            f'[scheduler]\npolicy = "{policy}"\n[[cores]]\nname = "local"\nmodel = "{setup.path}"\n'
+            f'[scheduler]\npolicy = "{policy}"\n[context]\neviction = "{eviction}"\n{swap}\n'
+            f'[[cores]]\nname = "local"\nmodel = "{setup.path}"\n'
             f"slots = {setup.slots}\ncontext = {setup.context}\nthreads = {setup.threads}\n"
-            f"{'kv_ram_mb = 0' if bare else ''}\n{setup.tables}"
+            f"{'kv_ram_mb = 0' if 'bare' in flags else ''}\n{setup.tables}"
         )
         async with serving(Path(tempfile.mkdtemp(dir=setup.state)), tables) as url:
             yield Mode(mode, url, "kernel")

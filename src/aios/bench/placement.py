@@ -22,14 +22,16 @@ class Planned:
     the shared fronts the same for a family."""
 
     def __init__(self, slots: int, costs: Costs, spec: ContextSpec = SPEC) -> None:
-        self._residency = Residency("simulated", spec, slots, EventBus())
+        self._now = 0.0
+        self._residency = Residency(spec, slots, EventBus(), now=lambda: self._now)
         self._spec, self._costs = spec, costs
         self._sequences: dict[int, Sequence] = {}
         self._fronts: dict[int, list[int]] = {}
         self._fresh = itertools.count()
         self._ids = itertools.count(1)
 
-    def begin(self, session: Session) -> int:
+    def begin(self, session: Session, now: float) -> int:
+        self._now = now
         before = self._sequences.get(session.pid)
         if before is None:
             kept = self._front(session)
@@ -37,22 +39,28 @@ class Planned:
             kept = before.tokens + before.generated
             kept = kept if session.call.keep is None else kept[: session.call.keep]
         tokens = kept + self._new(max(session.call.fresh, 0 if kept else 1))
-        self._sequences[session.pid] = Sequence(next(self._ids), NOTHING, session.pid, "all", tokens=tokens)
+        sequence = Sequence(next(self._ids), NOTHING, session.pid, "all", tokens=tokens)
+        self._sequences[session.pid] = sequence
+        self._residency.enter(sequence)
         return len(tokens)
 
     def cached(self, session: Session) -> int:
         return self._residency.cached(self._sequences[session.pid])
 
-    def seat(self, session: Session) -> tuple[int, float]:
+    def seat(self, session: Session, now: float) -> tuple[int, float]:
+        self._now = now
         seat = self._residency.seat(self._sequences[session.pid])
         assert seat is not None  # slots and stays are counted together
         return seat.cached, sum(self._seconds(op) for op in seat.ops)
 
-    def leave(self, session: Session, generated: int, kv: int) -> None:
+    def leave(self, session: Session, now: float, kv: int, generated: int, *, ended: bool) -> None:
+        self._now = now
         sequence = self._sequences[session.pid]
         sequence.generated += self._new(generated - len(sequence.generated))
         sequence.kv = kv
         self._residency.leave(sequence)
+        if ended:
+            self._residency.exit(sequence)
 
     def end(self, session: Session) -> None:
         del self._sequences[session.pid]

@@ -29,16 +29,23 @@ MODES = (
     "aios-rr",
     "aios-program",
     "aios-composed",
+    "aios-composed-warm",
+    "aios-composed-plan",
 )
+WARM = 1000
+"""Added to the seed of the crowd that a warm kernel has served before, and from which it knows its agents."""
 MODEL = "smollm2-135m-instruct"
-MEASURES = ("makespan_s", "completion_mean_s", "completion_p99_s", "wait_p50_s", "wait_p99_s", "kv_hit")
+MEASURES = (
+    "makespan_s", "completion_mean_s", "completion_p99_s", "waited_mean_s", "wait_p50_s", "wait_p99_s",
+    "slowdown_mean", "slowdown_p99", "kv_hit",
+)  # fmt: skip
 
 
 def run(
     out: Path,
     *,
     model: str = MODEL,
-    agents: int = 24,
+    agents: int = 32,
     slots: int = 4,
     seeds: int = 5,
     full: bool = False,
@@ -75,10 +82,14 @@ async def _sweep(setup: Setup, seeds: int) -> list[dict[str, Any]]:
 
 
 async def _one(setup: Setup, mode: str, seed: int) -> dict[str, Any]:
-    crowd = [Row(f"agent-{index:02}") for index in range(setup.agents)]
+    crowd = plans(setup.agents, seed)
+    rows = [Row(plan.name) for plan in crowd]
     try:
-        async with served(setup, mode, BACKOFF) as way, Board(mode, crowd, None).shown():
-            done = await run_sessions(way, plans(setup.agents, seed), seed, crowd)
+        async with served(setup, mode, BACKOFF) as way, Board(mode, rows, None).shown():
+            if mode.endswith("-warm"):
+                before = plans(setup.agents, WARM + seed)
+                await run_sessions(way, before, WARM + seed, [Row(plan.name) for plan in before])
+            done = await run_sessions(way, crowd, seed, rows, declare=mode.endswith("-plan"))
             return done.row(mode)
     except* (AiosError, httpx.HTTPError) as group:
         failed = "; ".join(str(error) or repr(error) for error in group.exceptions)
@@ -105,10 +116,10 @@ def merged(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _gain(rows: list[dict[str, Any]], row: dict[str, Any], name: str) -> float | None:
-    """How many times less of a measure in seconds a run took than `aios-fifo` on the same seed and crowd."""
+    """How many times less of a measure of time a run had than `aios-fifo` on the same seed and crowd."""
     for base in rows:
         if (base["mode"], base["agents"], base["seed"]) == ("aios-fifo", row["agents"], row["seed"]):
-            return base[name] / row[name] if name.endswith("_s") and base.get(name) and row[name] else None
+            return base[name] / row[name] if name != "kv_hit" and base.get(name) and row[name] else None
     return None
 
 

@@ -4,19 +4,15 @@ Everything here is simulated, and says so. The costs of an engine step are fitte
 simulator is first compared with real runs (`validation.py`); then come a sweep of the load, of the number of
 cores, `composed` without each of its rules, and calls that know nothing of each other.
 
-The measurements of the real engine are kept beside the result (`engine.json`, `real.json`); `full` takes them
-anew, as the first run on a machine does.
+The measured steps of the real engine are kept beside the result (`engine.json`); `full` measures them anew, as
+the first run on a machine does. The real runs are those in the result of `aios bench schedule`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from aios.bench.curves import plot_cores, plot_load, plot_parts
 from aios.bench.lab import Lab
@@ -48,14 +44,13 @@ def run(
     before = machine()
     out.mkdir(parents=True, exist_ok=True)
     steps, moves = _engine(out / "engine.json", model, anew=full)
-    real = _real(out / "real.json", model, anew=full)
+    real = real_runs(out.parent / "schedule" / "result.json")
     alone = fitted(steps, moves)
     costs, factor = calibrated(real[0], alone)
     checks = compared(real, costs)
     for check in checks:
-        print(
-            f"  {check['policy']}, seed {check['seed']}: mean completion {check['error']:+.1%} of the real run"
-        )
+        run = f"{check['policy']}, {check['agents']} agents, seed {check['seed']}"
+        print(f"  {run}: mean completion {check['error']:+.1%} of the real run")
     plan = trials(2 if quick else seeds, quick=quick)
     rows = merged(run_all(plan, data, costs, out / "progress.jsonl"))
     result = {
@@ -79,12 +74,3 @@ def _engine(path: Path, model: str, *, anew: bool) -> tuple[list[Sample], list[M
         path.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
     found = json.loads(path.read_text("utf-8"))
     return [Sample(**step) for step in found["steps"]], [Move(**move) for move in found["moves"]]
-
-
-def _real(path: Path, model: str, *, anew: bool) -> list[dict[str, Any]]:
-    if anew or not path.is_file():
-        with tempfile.TemporaryDirectory(prefix="aios-simulate-") as folder:
-            threads = len(os.sched_getaffinity(0))
-            runs = asyncio.run(real_runs(model, ModelStore().resolve(model), Path(folder), threads))
-        path.write_text(json.dumps(runs) + "\n", "utf-8")
-    return json.loads(path.read_text("utf-8"))

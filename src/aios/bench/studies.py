@@ -17,9 +17,9 @@ from aios.scheduler.costs import Costs
 
 SCALE = 32
 """Contexts of the recorded agents have about 120,000 tokens, the small model's window 2,000 to 8,000."""
-POLICIES = ("fifo", "rr", "program", "fair", "locality", "composed")
-LOADS = (0.5, 0.7, 0.9, 1.0, 1.2)
-CORES = ((1, 48), (4, 24), (16, 12), (64, 6))
+POLICIES = ("fifo", "rr", "mlfq", "fair", "program", "locality", "srpt", "composed")
+LOADS = (0.5, 0.7, 0.9, 1.1)
+CORES = ((1, 32), (4, 12), (16, 6), (64, 4))
 """(cores, sessions a core)."""
 
 
@@ -32,7 +32,7 @@ def trials(seeds: int, *, quick: bool) -> list[Trial]:
             found += _ways(Trial("load", "", seed, load, cores=2))
         for count, each in cores:
             found += _ways(Trial("cores", "", seed, cores=count, each=min(each, 8) if quick else each))
-        found += _ablations(Trial("ablation", "composed", seed, 1.0, cores=2))
+        found += _ablations(Trial("ablation", "composed", seed, 1.0, cores=2, mixed=True))
         for trace in AZURE:
             calls = Trial("independent calls", "", seed, cores=4, each=100 if quick else 500, trace=trace)
             found += [replace(calls, policy=policy) for policy in ("fifo", "composed")]

@@ -100,17 +100,20 @@ def azure_calls(path: Path) -> list[tuple[float, Call]]:
     return sorted(((at - began, call) for at, call in found), key=lambda pair: pair[0])
 
 
-def arriving(programs: Sequence[Program], count: int, rate: float, seed: int, **fields: Any) -> list[Session]:
-    """`count` sessions drawn from `programs` that come as a Poisson process of `rate` a second. Programs in two
-    of three are of one group, the rest of the other two, so that fairness has something to do."""
+def arriving(
+    programs: Sequence[Program], count: int, rate: float, seed: int, *, mixed: bool = False, **fields: Any
+) -> list[Session]:
+    """`count` sessions drawn from `programs` that come as a Poisson process of `rate` a second. `mixed`: two of
+    three are of one group, the rest of two others, and they are of several classes, which the traces have not;
+    so that these rules have something to do."""
     draw = random.Random(seed)
     now = 0.0
     found: list[Session] = []
     for pid in range(1, count + 1):
         now += draw.expovariate(rate)
         program = draw.choice(programs)
-        group = draw.choices(("large", "small", "tiny"), (4, 1, 1))[0]
-        urgent = draw.choices(("normal", "interactive", "batch"), (6, 2, 2))[0]
+        group = draw.choices(("large", "small", "tiny"), (4, 1, 1))[0] if mixed else "default"
+        urgent = draw.choices(("normal", "interactive", "batch"), (6, 2, 2))[0] if mixed else "normal"
         found.append(
             Session(
                 pid, program.calls, now, shared=program.shared, family=program.family, group=group,

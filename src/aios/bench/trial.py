@@ -22,7 +22,7 @@ from aios.scheduler.virtual import Blind, VirtualCore
 
 SLOTS = 4
 QUANTUM = 16
-STARVE_S, RELIEF = 30.0, 3.0
+STARVE_S, RELIEF = 15.0, 3.0
 """The defaults of `composed`."""
 
 
@@ -30,7 +30,7 @@ STARVE_S, RELIEF = 30.0, 3.0
 class Trial:
     """`each`: sessions a core (independent calls: a core). `trace`: "" are the agents' sessions. `relief` and
     `starve_s` are those of `composed`. `hidden`: what the policy is not shown. `ram_mb`: parking memory of a
-    core."""
+    core. `mixed`: agents are of several groups and classes."""
 
     study: str
     policy: str
@@ -44,6 +44,7 @@ class Trial:
     starve_s: float = STARVE_S
     relief: float = RELIEF
     ram_mb: int = 1024
+    mixed: bool = False
 
     @property
     def label(self) -> str:
@@ -87,7 +88,9 @@ def sessions_of(
         mean = statistics.mean(work([call], 0, costs) for _, call in calls)
         return independent(calls, count, trial.load * trial.cores / mean, trial.seed)
     mean = statistics.mean(work(program.calls, program.shared, costs) for program in programs)
-    return arriving(programs, count, trial.load * trial.cores / mean, trial.seed, oracle=trial.oracle)
+    return arriving(
+        programs, count, trial.load * trial.cores / mean, trial.seed, mixed=trial.mixed, oracle=trial.oracle
+    )
 
 
 def outcome(
@@ -127,7 +130,7 @@ def measures(sessions: Sequence[Session], makespan: float) -> dict[str, float]:
         "wait_max_s": round(max(session.longest_wait for session in sessions), 3),
         "makespan_s": round(makespan, 3),
         "light_mean_s": round(statistics.mean(light), 3) if light else 0.0,
-        "interactive_wait_p99_s": round(percentile(urgent, 0.99), 3),
+        "interactive_wait_p99_s": round(percentile(urgent, 0.99), 3) if urgent else 0.0,
     }
 
 

@@ -1,91 +1,81 @@
 """The simulator against the real engine, on the same load.
 
-Real sessions run over HTTP on the embedded core, as in `aios bench schedule`. The simulator replays their token
-counts and pauses. Engine steps were measured with the engine alone; live it shares the processor with the
-kernel and the clients. One run sets the factor by which that slows it down; the others had no part in it, and
-say how far off the simulator is.
-"""
+The real runs are those of `aios bench schedule`: agents over HTTP on the embedded core. The simulator replays
+the same agents (`sessions.py`), with about the tokens that their words have. Engine steps were measured with
+the engine alone; live it shares the processor with the kernel and the clients. One run under `fifo` sets the
+factor by which that slows it down; the others had no part in it, and say how far off the simulator is."""
 
 from __future__ import annotations
 
+import json
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from aios import plugins
-from aios.bench.drive import CallRecord, Row
-from aios.bench.modes import BACKOFF, Setup, served
 from aios.bench.placement import Planned
 from aios.bench.report import percentile
-from aios.bench.sessions import Plan, plans, run_sessions
+from aios.bench.sessions import Plan, plans
+from aios.errors import BadRequest
 from aios.scheduler.costs import Costs
 from aios.scheduler.load import Call, Session
 from aios.scheduler.simulator import Simulator
+from aios.scheduler.ticket import kind_of
 from aios.scheduler.virtual import VirtualCore
 
-RUNS = (("fifo", 1), ("fifo", 2), ("composed", 2))
-"""(policy, seed); the first calibrates."""
-AGENTS, SLOTS = 12, 4
+POLICIES = ("fifo", "rr", "composed")
 QUANTUM = 64
+SHARED, FRAME, NEXT_FRAME = 165, 12, 15
+"""Tokens of the instructions, and around the message of a first and of a later call."""
 
 
-async def real_runs(model: str, path: Path, state: Path, threads: int) -> list[dict[str, Any]]:
-    """Raises what the kernel's start and the calls raise."""
-    setup = Setup(model, path, AGENTS, SLOTS, threads, state, context=2048)
-    found: list[dict[str, Any]] = []
-    for policy, seed in RUNS:
-        rows = [Row(f"agent-{index:02}") for index in range(AGENTS)]
-        async with served(setup, f"aios-{policy}", BACKOFF) as way:
-            done = await run_sessions(way, plans(AGENTS, seed), seed, rows)
-        row = done.row(policy)
-        found.append({
-            "policy": policy, "seed": seed, "makespan_s": row["makespan_s"], "hit": row["kv_hit"],
-            "mean_s": row["completion_mean_s"], "p99_s": row["completion_p99_s"],
-            "calls": [asdict(record) for record in done.records],
-        })  # fmt: skip
-    return found
+def real_runs(path: Path) -> list[dict[str, Any]]:
+    """Of the result of `aios bench schedule`, those that the simulator can repeat; one of `fifo` first. Raises
+    BadRequest."""
+    if not path.is_file():
+        raise BadRequest(f"There are no real runs in {path}.", "Run `aios bench schedule` first.")
+    found = json.loads(path.read_text("utf-8"))
+    runs = [
+        {"policy": policy, "slots": found["slots"], **run}
+        for policy in POLICIES
+        for run in found["runs"]
+        if run["mode"] == f"aios-{policy}" and "error" not in run
+    ]
+    if not runs or runs[0]["policy"] != "fifo":
+        raise BadRequest(f"{path} has no run under fifo.", "Run `aios bench schedule` again.")
+    return runs
 
 
-def replayed(crowd: Sequence[Plan], records: Sequence[CallRecord]) -> list[Session]:
-    """The sessions of a real run: its pauses as planned, its tokens as the engine counted them."""
+def replayed(crowd: Sequence[Plan]) -> list[Session]:
+    """What comes, in tokens."""
     sessions: list[Session] = []
-    shared = max((record.cached for record in _firsts(records)), default=0)
-    for index, plan in enumerate(crowd):
-        mine = sorted((r for r in records if r.agent == f"agent-{index:02}"), key=lambda r: r.began)
-        calls: list[Call] = []
-        context = shared
-        for record, (_, _, gap_s) in zip(mine, plan.steps, strict=True):
-            calls.append(Call(record.prompt - context, record.generated, gap_s))
-            context = record.prompt + record.generated
-        sessions.append(Session(index + 1, calls, plan.arrival, shared=shared))
+    for pid, plan in enumerate(crowd, 1):
+        calls = [
+            Call(words + (NEXT_FRAME if turn else FRAME), output, gap_s)
+            for turn, (words, output, gap_s) in enumerate(plan.steps)
+        ]
+        sessions.append(Session(pid, calls, plan.arrival, shared=SHARED, kind=kind_of(plan.name)))
     return sessions
 
 
-def _firsts(records: Sequence[CallRecord]) -> list[CallRecord]:
-    """The first call of each agent."""
-    found: dict[str, CallRecord] = {}
-    for record in sorted(records, key=lambda record: record.began):
-        found.setdefault(record.agent, record)
-    return list(found.values())
-
-
 def simulated(run: dict[str, Any], costs: Costs) -> dict[str, float]:
-    """The same measures of a real run, on the virtual clock."""
-    records = [CallRecord(**record) for record in run["calls"]]
-    sessions = replayed(plans(AGENTS, run["seed"]), records)
+    """The measures of a real run, on the virtual clock."""
+    sessions = replayed(plans(run["agents"], run["seed"]))
     policy = plugins.load(plugins.POLICIES, run["policy"])(quantum=QUANTUM)
-    core = VirtualCore(policy, costs, Planned(SLOTS, costs), slots=SLOTS, quantum=QUANTUM)
-    simulator = Simulator([core])
-    simulator.run(sessions)
+    slots = run["slots"]
+    core = VirtualCore(policy, costs, Planned(slots, costs), slots=slots, quantum=QUANTUM)
+    Simulator([core]).run(sessions)
     took = [session.done - session.arrival for session in sessions]
-    computed = sum(session.computed for session in sessions)
+    waits = [wait for session in sessions for wait in session.waits]
+    prompted = sum(session.prompted for session in sessions)
     return {
-        "mean_s": round(statistics.mean(took), 2),
-        "p99_s": round(percentile(took, 0.99), 2),
-        "makespan_s": round(simulator.now, 2),
-        "hit": round(1 - computed / sum(session.prompted for session in sessions), 4),
+        "completion_mean_s": round(statistics.mean(took), 2),
+        "completion_p99_s": round(percentile(took, 0.99), 2),
+        "wait_p99_s": round(percentile(waits, 0.99), 2),
+        "makespan_s": round(max(session.done for session in sessions), 2),
+        "kv_hit": round(1 - sum(session.computed for session in sessions) / prompted, 4),
+        "prompt_tokens": prompted,
     }
 
 
@@ -94,7 +84,7 @@ def calibrated(run: dict[str, Any], costs: Costs) -> tuple[Costs, float]:
     real run's, and the factor."""
 
     def off(factor: float) -> float:
-        return abs(simulated(run, costs.slower(factor))["mean_s"] - run["mean_s"])
+        return abs(simulated(run, costs.slower(factor))["completion_mean_s"] - run["completion_mean_s"])
 
     factor = min((1 + step / 100 for step in range(101)), key=off)
     return costs.slower(factor), factor
@@ -104,10 +94,10 @@ def compared(runs: Sequence[dict[str, Any]], costs: Costs) -> list[dict[str, Any
     """Real and simulated side by side; `error`: of the mean completion, relative."""
     rows: list[dict[str, Any]] = []
     for index, run in enumerate(runs):
-        real = {name: run[name] for name in ("mean_s", "p99_s", "makespan_s", "hit")}
         virtual = simulated(run, costs)
         rows.append({
-            "policy": run["policy"], "seed": run["seed"], "calibrates": index == 0, "real": real,
-            "simulated": virtual, "error": round(virtual["mean_s"] / real["mean_s"] - 1, 4),
+            "policy": run["policy"], "agents": run["agents"], "seed": run["seed"], "calibrates": index == 0,
+            "real": {name: run[name] for name in virtual}, "simulated": virtual,
+            "error": round(virtual["completion_mean_s"] / run["completion_mean_s"] - 1, 4),
         })  # fmt: skip
     return rows

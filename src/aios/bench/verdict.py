@@ -77,10 +77,12 @@ def text(result: dict[str, Any]) -> str:
         "in brackets. The oracle is the better of two: shortest remaining call, shortest remaining program.",
         "",
         "## Validation", "", *_table(
-            ("policy", "seed", "", "mean s, real", "simulated", "error", "hit, real", "simulated"),
+            ("policy", "agents", "seed", "", "mean s, real", "simulated", "error", "p99 wait s, real",
+             "simulated", "hit, real", "simulated"),
             [
-                (c["policy"], c["seed"], "calibrates" if c["calibrates"] else "", c["real"]["mean_s"],
-                 c["simulated"]["mean_s"], f"{c['error']:+.1%}", c["real"]["hit"], c["simulated"]["hit"])
+                (c["policy"], c["agents"], c["seed"], "calibrates" if c["calibrates"] else "",
+                 c["real"]["completion_mean_s"], c["simulated"]["completion_mean_s"], f"{c['error']:+.1%}", c["real"]["wait_p99_s"],
+                 c["simulated"]["wait_p99_s"], c["real"]["kv_hit"], c["simulated"]["kv_hit"])
                 for c in result["validation"]
             ],
         ), "", "## Targets", "", *_table(

@@ -55,11 +55,20 @@ def process_table(processes: Iterable[ProcessInfo]) -> Table:
         "PROMPT": lambda p: str(p.usage.prompt_tokens),
         "CACHED": lambda p: str(p.usage.cached_tokens),
         "OUT": lambda p: str(p.usage.completion_tokens),
+        "WORK": lambda p: str(p.attained),
+        "LVL": lambda p: "" if p.level is None else str(p.level),
         "WAIT": lambda p: seconds(p.waiting_s) if p.waiting_s else "",
         "INT": lambda p: str(p.usage.interrupts),
         "KV": lambda p: f"{p.kv} {p.kv_tokens}" if p.kv else "",
     }
-    plain = {"GROUP": {"default", "admin"}, "CLASS": {"normal"}, "NI": {"0"}, "WAIT": {""}, "INT": {"0"}}
+    plain = {
+        "GROUP": {"default", "admin"},
+        "CLASS": {"normal"},
+        "NI": {"0"},
+        "WAIT": {""},
+        "LVL": {""},
+        "INT": {"0"},
+    }
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name, cell in list(columns.items()):
         if {cell(p) for p in shown} <= plain.get(name, set()):
@@ -73,7 +82,7 @@ def process_table(processes: Iterable[ProcessInfo]) -> Table:
 
 
 def context_table(context: ContextInfo) -> Table:
-    """The parts of a window, with bars."""
+    """The parts of a window, with bars, and where KV was found."""
     table = Table(
         box=None, pad_edge=False, header_style="bold", title=f"process {context.pid}", title_justify="left"
     )
@@ -83,6 +92,20 @@ def context_table(context: ContextInfo) -> Table:
     for part in ("system", "tools", "history", "free"):
         tokens: int = getattr(context, part)
         table.add_row(part, str(tokens), "█" * round(40 * tokens / context.window) if context.window else "")
+    stats = context.stats
+    found = {
+        "slot": stats.from_slot,
+        "RAM": stats.from_ram,
+        "disk": stats.from_disk,
+        "computed": stats.computed,
+    }
+    table.caption_justify = "left"
+    table.caption = (
+        f"{stats.contexts} contexts, {size(stats.bytes)}; tokens of KV from "
+        + ", ".join(f"{place} {tokens}" for place, tokens in found.items())
+        + f", computed {stats.computed}"
+        + (f"; {seconds(stats.mean_gap_s)} between calls" if stats.mean_gap_s else "")
+    )
     return table
 
 

@@ -30,21 +30,37 @@ Main = Callable[[AsyncClient, str], Awaitable[Any]]
     "--config", "file", type=click.Path(path_type=Path), help="TOML file of the kernel made for the run."
 )
 @click.option("--name", help="Name of the process (default: the file's).")
+@click.option(
+    "--class",
+    "scheduling_class",
+    type=click.Choice(["interactive", "normal", "batch", "idle"]),
+    help="Scheduling class of its calls.",
+)
+@click.option("--priority", type=int, help="Of its calls, for the policies that know priorities.")
+@click.option("--deadline", "deadline_s", type=float, help="Seconds after which a call of it fails.")
 @state_option
-def run(target: str, task: str, file: Path | None, name: str | None, state_dir: Path | None) -> None:
+def run(
+    target: str, task: str, file: Path | None, name: str | None, state_dir: Path | None, **urgency: Any
+) -> None:  # fmt: skip
     """Run TARGET (a file, a folder with `__init__.py` or a module) on TASK and print the answer.
 
     TARGET holds an `Agent` subclass that can be made with a client alone, or `async def main(client, task)`.
     Without a daemon a kernel is started for the run."""
     module = _load(target)
     entry = _entry(module, target)
-    answer = asyncio.run(_run(entry, task, name or Path(target).stem, file, state_dir))
+    asked = {option: value for option, value in urgency.items() if value is not None}
+    answer = asyncio.run(_run(entry, task, name or Path(target).stem, file, state_dir, asked))
     if answer is not None:
         click.echo(answer)
 
 
-async def _run(entry: Main, task: str, name: str, file: Path | None, state_dir: Path | None) -> Any:
-    async with _kernel(file, state_dir) as (url, key), AsyncClient(url, api_key=key, agent=name) as client:
+async def _run(
+    entry: Main, task: str, name: str, file: Path | None, state_dir: Path | None, options: dict[str, Any]
+) -> Any:
+    async with (
+        _kernel(file, state_dir) as (url, key),
+        AsyncClient(url, api_key=key, agent=name, options=options) as client,
+    ):
         return await entry(client, task)
 
 

@@ -1,44 +1,47 @@
-"""Longest stored prefix of a prompt: a radix trie over token ids.
+"""Longest stored prefix of a sequence: a radix trie over token ids or text.
 
-Each path is the token ids of some stored contexts; a node holds the entries that end there (Morrison 1968,
-PATRICIA; used for KV reuse by SGLang, Zheng et al. 2024, section 3). Insertion, removal and lookup take time
-proportional to the tokens of the one sequence they are given, however many are stored.
+Each path is a stored sequence; a node holds the entries that end there (Morrison 1968, PATRICIA; used for KV
+reuse by SGLang, Zheng et al. 2024, section 3). Insertion, removal and lookup compare each element of the one
+sequence they are given once, however many are stored; a split copies the label it splits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 E = TypeVar("E")
+S = TypeVar("S", list[int], str)
 
 
-@dataclass(slots=True)
-class Node(Generic[E]):
-    """`label` is the run of tokens on the edge that leads here."""
+@dataclass(slots=True, eq=False)
+class Node(Generic[S, E]):
+    """`label` is the run of elements on the edge that leads here."""
 
-    label: list[int]
+    label: S
+    parent: Node[S, E] | None = None
     entries: list[E] = field(default_factory=list[E])
-    children: dict[int, Node[E]] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
+    children: dict[Hashable, Node[S, E]] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
 
 
-class RadixTrie(Generic[E]):
-    """A multimap from token sequences to entries."""
+class RadixTrie(Generic[S, E]):
+    """A multimap from sequences to entries. `empty` is the sequence of no elements."""
 
-    def __init__(self) -> None:
-        self._root: Node[E] = Node([])
+    def __init__(self, empty: S) -> None:
+        self.root: Node[S, E] = Node(empty)
         self._count = 0
 
     def __len__(self) -> int:
         return self._count
 
-    def insert(self, tokens: list[int], entry: E) -> None:
-        node, at = self._root, 0
+    def insert(self, tokens: S, entry: E) -> Node[S, E]:
+        """The node where `entry` ends. Nodes keep their identity when others are split or removed."""
+        node, at = self.root, 0
         while at < len(tokens):
-            child: Node[E] | None = node.children.get(tokens[at])
+            child = node.children.get(tokens[at])
             if child is None:
-                child = Node(tokens[at:])
+                child = Node[S, E](tokens[at:], node)
                 node.children[tokens[at]] = child
                 node, at = child, len(tokens)
                 break
@@ -48,26 +51,38 @@ class RadixTrie(Generic[E]):
             node, at = child, at + common
         node.entries.append(entry)
         self._count += 1
+        return node
 
-    def remove(self, tokens: list[int], entry: E) -> None:
+    def remove(self, tokens: S, entry: E) -> None:
         """Take out what `insert` put in with the same arguments. Raises KeyError if it is not there."""
-        path: list[Node[E]] = [self._root]
-        at = 0
+        node, at = self.root, 0
         while at < len(tokens):
-            child = path[-1].children[tokens[at]]
-            if shared_length(child.label, tokens, at) < len(child.label):
+            node = node.children[tokens[at]]
+            if shared_length(node.label, tokens, at) < len(node.label):
                 raise KeyError("no such path")
-            path.append(child)
-            at += len(child.label)
-        if entry not in path[-1].entries:
+            at += len(node.label)
+        if entry not in node.entries:
             raise KeyError("no such entry")
-        path[-1].entries.remove(entry)
-        self._count -= 1
-        self._prune(path)
+        gone = self.discard(node, entry)
+        left = gone[-1].parent if gone else node
+        if left is not None:
+            self._merge(left)
 
-    def longest(self, tokens: list[int]) -> tuple[int, Iterator[E]]:
-        """How many leading tokens some stored sequence shares with `tokens`, and all entries that do."""
-        node, at = self._root, 0
+    def discard(self, node: Node[S, E], entry: E) -> list[Node[S, E]]:
+        """Take `entry` out of its node. The nodes that only led to it go, and are returned; no other node
+        changes."""
+        node.entries.remove(entry)
+        self._count -= 1
+        gone: list[Node[S, E]] = []
+        while node.parent is not None and not node.entries and not node.children:
+            del node.parent.children[node.label[0]]
+            gone.append(node)
+            node = node.parent
+        return gone
+
+    def longest(self, tokens: S) -> tuple[int, Iterator[E]]:
+        """How many leading elements some stored sequence shares with `tokens`, and all entries that do."""
+        node, at = self.root, 0
         while at < len(tokens):
             child = node.children.get(tokens[at])
             if child is None:
@@ -78,36 +93,36 @@ class RadixTrie(Generic[E]):
                 break
         return at, self._below(node)
 
-    def _below(self, node: Node[E]) -> Iterator[E]:
+    def _below(self, node: Node[S, E]) -> Iterator[E]:
         stack = [node]
         while stack:
             node = stack.pop()
             yield from node.entries
             stack.extend(node.children.values())
 
-    def _split(self, parent: Node[E], child: Node[E], at: int) -> Node[E]:
-        upper: Node[E] = Node(child.label[:at])
-        child.label = child.label[at:]
+    def _split(self, parent: Node[S, E], child: Node[S, E], at: int) -> Node[S, E]:
+        upper = Node[S, E](child.label[:at], parent)
+        child.label, child.parent = child.label[at:], upper
         upper.children[child.label[0]] = child
         parent.children[upper.label[0]] = upper
         return upper
 
-    def _prune(self, path: list[Node[E]]) -> None:
-        """Remove an empty leaf, and merge a node that only leads on to one child."""
-        node = path.pop()
-        while path and not node.entries and not node.children:
-            del path[-1].children[node.label[0]]
-            node = path.pop()
-        if (path or node is not self._root) and not node.entries and len(node.children) == 1:
+    def _merge(self, node: Node[S, E]) -> None:
+        """Where a node only leads on, its edge and the next become one."""
+        if node.parent is not None and not node.entries and len(node.children) == 1:
             (child,) = node.children.values()
-            child.label = node.label + child.label
-            parent = path[-1]
-            parent.children[child.label[0]] = child
+            child.label, child.parent = node.label + child.label, node.parent
+            node.parent.children[child.label[0]] = child
 
 
-def shared_length(label: list[int], tokens: list[int], at: int) -> int:
-    """How many leading tokens `label` and `tokens[at:]` share."""
-    most = min(len(label), len(tokens) - at)
-    if label[:most] == tokens[at : at + most]:
-        return most
-    return next(i for i in range(most) if label[i] != tokens[at + i])
+def shared_length(label: S, tokens: S, at: int) -> int:
+    """How many leading elements `label` and `tokens[at:]` share."""
+    low, high = 0, min(len(label), len(tokens) - at)
+    # Halves: what is compared halves too, so that all comparisons together are linear, at the speed of a slice.
+    while low < high:
+        middle = (low + high + 1) // 2
+        if label[low:middle] != tokens[at + low : at + middle]:
+            high = middle - 1
+        else:
+            low = middle
+    return low

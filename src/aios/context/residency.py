@@ -1,156 +1,111 @@
 """Where each context's KV is, and what to move when a sequence gets a slot.
 
 The KV of a context that does not run stays in its slot until another needs the slot (*resident*); then it is
-saved to the parking memory (*parked*) if it fits its byte budget, where the least recently used make room;
-else it is *dropped* and computed again. A new prompt starts from the longest prefix that any context of its
-privilege group has: its own conversation, or what all of them share (the system prompt), which gets an entry
-of its own.
+saved to the parking memory (*parked*), where what is worth least makes room: it goes on in a file (*swapped*)
+if it was copied to one, else it is *dropped* and computed again. A new prompt starts from the longest prefix
+that any context of its privilege group has: its own conversation, or what all of them share (the system
+prompt), which gets an entry of its own.
 
 This object only plans; the core executes the plan and checks that KV fits tokens, so a plan that reality
-overtook (a crash, a cancelled prefill) costs time and nothing else.
+overtook (a crash, a cancelled prefill, a damaged file) costs time and nothing else.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Literal, Protocol
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Literal
 
-from aios.context.extents import Extents
+import msgspec
+
+from aios.config import Eviction
+from aios.context.entry import Entry
+from aios.context.parking import Parking
 from aios.context.prefix import RadixTrie
-from aios.cores.core import ContextSpec, Copy, Extent, KvOp, Load, Save, Seat, Sequence, Truncate
+from aios.context.seating import Place
+from aios.context.swap import Label, SwapSpace
+from aios.context.worth import Gaps, Worth
+from aios.cores.core import ContextSpec, Copy, KvOp, Load, Save, Seat, Sequence, SwapIn, Truncate
 from aios.events import ContextMoved, EventBus
-
-Place = Literal["resident", "parked", "dropped", ""]
+from aios.syscalls import ContextStats
 
 MIN_REUSE = 8
 """Below so many tokens computing is as quick as copying."""
+MOST_ALIKE = 64
+"""Of contexts that share the longest prefix so many are looked at."""
 MIN_SHARED = 32
 """A shared prefix gets an entry of its own when it is so much longer than one that has."""
 
 
-class Seating(Protocol):
-    """Hands out a core's slots."""
-
-    def seat(self, sequence: Sequence) -> Seat | None:
-        """A free slot for `sequence` and how to prepare it; None if all are taken."""
-        ...
-
-    def leave(self, sequence: Sequence) -> None:
-        """`sequence` is out of its slot."""
-        ...
-
-    def drop(self, pid: int) -> None:
-        """The process is gone: forget its contexts."""
-        ...
-
-    def cached(self, sequence: Sequence) -> int:
-        """How many tokens of its context would not have to be computed if it started now."""
-        ...
-
-    def place_of(self, pid: int) -> tuple[Place, int]:
-        """Where the newest context of a process is, and its length in tokens."""
-        ...
-
-
-class PlainSeating:
-    """Slots of a core that keeps no contexts: numbered places."""
-
-    def __init__(self) -> None:
-        self._taken: dict[int, int] = {}
-        self._free: list[int] = []
-
-    def seat(self, sequence: Sequence) -> Seat | None:
-        slot = self._free.pop() if self._free else len(self._taken)
-        self._taken[sequence.id] = slot
-        return Seat(slot)
-
-    def leave(self, sequence: Sequence) -> None:
-        self._free.append(self._taken.pop(sequence.id))
-
-    def drop(self, pid: int) -> None:
-        pass
-
-    def cached(self, sequence: Sequence) -> int:
-        return 0
-
-    def place_of(self, pid: int) -> tuple[Place, int]:
-        return "", 0
-
-
-@dataclass(slots=True, eq=False)
-class Entry:
-    """KV of `tokens`, in a slot or an extent. `prompt` of them were prefilled as one prompt. `pid` 0: shared by
-    its group. `sequence`: the one that computed it last; `running`: it does now."""
-
-    id: int
-    pid: int
-    group: str
-    tokens: list[int]
-    prompt: int
-    sequence: int = 0
-    slot: int | None = None
-    extent: Extent | None = None
-    running: bool = False
-    used: int = 0
-
-
 class Residency:
-    """Plans for one core with `slots` slots. Pure bookkeeping: no clock, no I/O."""
+    """Plans for one core with `slots` slots: pure bookkeeping. `now`: the clock, in seconds."""
 
-    def __init__(self, core: str, spec: ContextSpec, slots: int, bus: EventBus) -> None:
-        self._core, self._spec, self._bus = core, spec, bus
+    def __init__(
+        self,
+        spec: ContextSpec,
+        slots: int,
+        bus: EventBus,
+        *,
+        swap: SwapSpace | None = None,
+        eviction: Eviction = "waste",
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._spec, self._bus, self._now = spec, bus, now
         self._slots: list[Entry | None] = [None] * slots
-        self._extents = Extents(spec.ram_bytes)
-        self._tries: dict[str, RadixTrie[Entry]] = {}
-        self._parked: set[Entry] = set()
+        self._gaps = Gaps()
+        self.worth = Worth(spec, self._gaps, eviction)
+        self.parking = Parking(spec.ram_bytes, self.worth, swap, self._left_ram)
+        self._tries: dict[str, RadixTrie[list[int], Entry]] = {}
+        self._of: dict[int, set[Entry]] = {}
+        """Entries by process; 0: those that groups share."""
         self._newest: dict[int, Entry] = {}
+        self._stats: dict[int, ContextStats] = {}
         self._ids = itertools.count(1)
-        self._clock = itertools.count(1)
-
-    @property
-    def parked_bytes(self) -> int:
-        return self._extents.used
+        self._uses = itertools.count(1)
 
     # -- Seating -----------------------------------------------------------------------------------
 
+    def enter(self, sequence: Sequence) -> None:
+        self._gaps.came(sequence.pid, self._now())
+
+    def exit(self, sequence: Sequence) -> None:
+        self._gaps.went(sequence.pid, self._now())
+
     def seat(self, sequence: Sequence) -> Seat | None:
         free = [s for s, entry in enumerate(self._slots) if entry is None or not entry.running]
-        if not free:
+        if len(free) < sequence.width:
             return None
-        context = sequence.tokens + sequence.generated
-        source, length = self._best(sequence, context)
-        ops: list[KvOp] = []
-        if source and source.slot in free and self._spent(source, length, sequence):
-            slot = source.slot  # go on where it lies
-            self._forget(source)
-        else:
-            slot = self._choose(free, source)
-            if source:
-                source.used = next(self._clock)
-                ops = self._bring(source, length, slot, sequence, context)
-            else:
-                ops = self._vacate(slot, keep=None)
-        self._occupy(slot, sequence, context)
-        return Seat(slot, tuple(ops), length)
+        contexts, seats = sequence.contexts, list[Seat]()
+        for i in range(sequence.width):
+            seats.append(self._seat(sequence, contexts[i] if i < len(contexts) else [], free))
+            free.remove(seats[-1].slot)
+        return replace(seats[0], others=tuple(seats[1:])) if len(seats) > 1 else seats[0]
 
     def leave(self, sequence: Sequence) -> None:
-        entry = next(e for e in self._slots if e and e.running and e.sequence == sequence.id)
-        context = sequence.tokens + sequence.generated
-        self._trie(entry.group).remove(entry.tokens, entry)
-        entry.running = False
-        entry.tokens = context[: sequence.kv]
-        entry.used = next(self._clock)
-        if entry.tokens and self._newest.get(entry.pid):
-            self._trie(entry.group).insert(entry.tokens, entry)
-        else:
-            self._slots[self._slot_of(entry)] = None  # nothing computed, or its process is gone
+        for entry in [e for e in self._slots if e and e.running and e.sequence == sequence.id]:
+            if entry.tokens:
+                self._trie(entry.group).remove(entry.tokens, entry)
+            entry.running = False
+            entry.tokens = sequence.context_in(self._slot_of(entry))[: sequence.kv]
+            self._use(entry)
+            if entry.spent and self.parking.swap:
+                self.parking.swap.remove(entry.spent)
+                entry.spent = None
+            if entry.tokens and self._newest.get(entry.pid):
+                self._trie(entry.group).insert(entry.tokens, entry)
+            else:  # nothing computed, or its process is gone
+                self._slots[self._slot_of(entry)] = None
+                self._unlist(entry)
 
     def drop(self, pid: int) -> None:
         self._newest.pop(pid, None)
-        mine = [e for e in self._all() if e.pid == pid and not e.running]
-        for entry in mine:
+        self._stats.pop(pid, None)
+        self._gaps.forget(pid)
+        for entry in [e for e in self._of.get(pid, ()) if not e.running]:
             self._forget(entry)
             self._tell(entry, "dropped")
 
@@ -161,8 +116,48 @@ class Residency:
         entry = self._newest.get(pid)
         if entry is None:
             return "", 0
-        place: Place = "resident" if entry.slot is not None else "parked" if entry.extent else "dropped"
-        return place, len(entry.tokens)
+        return entry.place, len(entry.tokens)
+
+    def stats(self, pid: int) -> ContextStats:
+        mine = self._of.get(pid, ())
+        size = sum(self.worth.size(len(e.tokens)) for e in mine)
+        counted = self._stats.get(pid, ContextStats())
+        return msgspec.structs.replace(counted, contexts=len(mine), bytes=size, mean_gap_s=self._gaps.mean(pid))
+
+    def declare(self, pid: int, seconds: float) -> None:
+        self._gaps.declare(pid, seconds)
+
+    def adopt(self, path: Path, label: Label) -> None:
+        """A file that an earlier kernel left, or another core."""
+        entry = Entry(
+            next(self._ids), label.pid, label.group, label.tokens, label.prompt, file=path, since=self._now()
+        )
+        self._use(entry)
+        self._list(entry)
+        self.parking.adopt(entry)
+        self._trie(entry.group).insert(entry.tokens, entry)
+        if entry.pid:
+            self._newest[entry.pid] = entry
+        self._tell(entry, "swapped")
+
+    def newest(self, pid: int) -> Entry | None:
+        """Of the contexts of a process, if it does not run."""
+        entry = self._newest.get(pid)
+        return entry if entry and not entry.running and entry.place != "dropped" else None
+
+    def give_up(self, entry: Entry) -> None:
+        """`entry` is now another core's, and its file with it."""
+        self._forget(entry)
+        if self._newest.get(entry.pid) is entry:
+            del self._newest[entry.pid]
+
+    def park(self, entry: Entry) -> list[KvOp]:
+        """Save what is idle in a slot: what to do for it."""
+        return [] if entry.slot is None or entry.running else self._vacate(entry.slot, keep=None)
+
+    def park_all(self) -> list[KvOp]:
+        """The same for all, as far as there is room."""
+        return [op for entry in tuple(self._slots) if entry for op in self.park(entry)]
 
     def lost(self) -> None:
         """The core's worker was replaced: slots are empty. What was parked is still there."""
@@ -172,6 +167,27 @@ class Residency:
                 self._tell(entry, "dropped")
                 self._slots[slot] = None
 
+    def _seat(self, sequence: Sequence, context: list[int], free: list[int]) -> Seat:
+        """One of `free` for a context of `sequence`; an empty one is a slot that it will fill itself."""
+        source, length = self._best(sequence, context) if context else (None, 0)
+        ops: list[KvOp] = []
+        file: Path | None = None
+        if source and source.slot in free and self._spent(source, length, sequence):
+            slot = source.slot  # go on where it lies
+            self._count(sequence.pid, "resident", length)
+            self._forget(source)
+        else:
+            slot = self._choose(free, source)
+            if source:
+                self._count(sequence.pid, source.place, length)
+                self._use(source)
+                ops, file = self._bring(source, length, slot, sequence, context)
+            else:
+                ops = self._vacate(slot, keep=None)
+        self._count(sequence.pid, "dropped", len(context) - length)
+        self._occupy(slot, sequence, context, file)
+        return Seat(slot, tuple(ops), length)
+
     # -- choosing ----------------------------------------------------------------------------------
 
     def _best(self, sequence: Sequence, context: list[int]) -> tuple[Entry | None, int]:
@@ -179,8 +195,11 @@ class Residency:
         length, entries = self._trie(sequence.group).longest(context[:-1])
         if length == 0:
             return None, 0
-        # Among equals its own first (its decoded part too is exactly what it would compute), then the smallest.
-        entry = min(entries, key=lambda e: (e.sequence != sequence.id, len(e.tokens), -e.used))
+        # Its own first (its decoded part too is exactly what it would compute), then the smallest of some:
+        # thousands may begin alike.
+        own_ones = [e for e in self._of.get(sequence.pid, ()) if e.sequence == sequence.id]
+        entries = [e for e in own_ones if e.tokens[:length] == context[:length]] or islice(entries, MOST_ALIKE)
+        entry = min(entries, key=lambda e: (len(e.tokens), -e.used))
         own = entry.sequence == sequence.id
         if not self._spec.truncatable and length < len(entry.tokens):
             return None, 0
@@ -197,11 +216,15 @@ class Residency:
         return source.pid == sequence.pid and rest <= max(MIN_SHARED, len(source.tokens) // 8)
 
     def _choose(self, free: list[int], source: Entry | None) -> int:
-        """The slot whose loss costs least: an empty one, else the least recently used, the source's last."""
+        """The slot whose loss costs least: an empty one, else that of whoever stays away longest, the source's
+        last."""
+        now = self._now()
 
-        def cost(slot: int) -> tuple[bool, int]:
+        def cost(slot: int) -> tuple[bool, bool, float, int]:
             entry = self._slots[slot]
-            return (entry is source and entry is not None, entry.used if entry else 0)
+            if entry is None:
+                return False, False, 0.0, 0
+            return entry is source, True, -self.worth.gap(entry, now), entry.used
 
         return min(free, key=cost)
 
@@ -214,19 +237,20 @@ class Residency:
             return []
         self._slots[slot] = None
         entry.slot = None
-        entry.extent = self._allocate(len(entry.tokens), keep=keep)
-        if entry.extent is None:
-            self._forget(entry)
-            self._tell(entry, "dropped")
-            return []
-        self._parked.add(entry)
+        extent, ops = self.parking.room(len(entry.tokens), self._now(), keep=keep)
+        if extent is None:
+            self._left_ram(entry, "dropped")
+            return ops
+        self.parking.park(entry, extent)
         self._tell(entry, "parked")
-        return [Save(slot, entry.extent)]
+        return [*ops, Save(slot, extent)]
 
     def _bring(
         self, source: Entry, length: int, slot: int, sequence: Sequence, context: list[int]
-    ) -> list[KvOp]:
-        """Get the first `length` tokens' KV of `source` into `slot`, after saving what is there now."""
+    ) -> tuple[list[KvOp], Path | None]:
+        """Get the first `length` tokens' KV of `source` into `slot`, after saving what is there now. And
+        a file that is of no use once it was read."""
+        file: Path | None = None
         here, spent = source.slot == slot, self._spent(source, length, sequence)
         ops = self._vacate(slot, keep=source)
         if here:
@@ -235,77 +259,93 @@ class Residency:
             ops.append(Copy(slot, source.slot, length))
         elif source.extent is not None:
             ops.append(Load(slot, source.extent, length))
+        elif source.file is not None:
+            ops.append(SwapIn(slot, source.file, length))
+            if spent:
+                file, source.file = source.file, None
         if spent:
             self._forget(source)
         elif self._worth_sharing(sequence.group, context[:length]):
             ops += self._share(slot, sequence.group, context[:length])
-        return ops
+        return ops, file
 
     def _worth_sharing(self, group: str, tokens: list[int]) -> bool:
-        shared = [e for e in self._parked if e.pid == 0 and e.group == group]
+        shared = [e for e in self._of.get(0, ()) if e.group == group]
         have = max((len(e.tokens) for e in shared if e.tokens == tokens[: len(e.tokens)]), default=0)
         return len(tokens) - have >= MIN_SHARED
 
     def _share(self, slot: int, group: str, tokens: list[int]) -> list[KvOp]:
         """Keep what is now in `slot` as an entry of the group's own."""
-        extent = self._allocate(len(tokens), keep=None)
+        extent, ops = self.parking.room(len(tokens), self._now())
         if extent is None:
-            return []
-        entry = Entry(next(self._ids), 0, group, tokens, len(tokens), extent=extent, used=next(self._clock))
-        self._parked.add(entry)
+            return ops
+        entry = Entry(next(self._ids), 0, group, tokens, len(tokens))
+        self._use(entry)
+        self._list(entry)
+        self.parking.park(entry, extent)
         self._trie(entry.group).insert(tokens, entry)
         self._tell(entry, "shared")
-        return [Save(slot, extent)]
+        return [*ops, Save(slot, extent)]
 
-    def _occupy(self, slot: int, sequence: Sequence, context: list[int]) -> None:
+    def _occupy(self, slot: int, sequence: Sequence, context: list[int], file: Path | None) -> None:
         entry = Entry(
             next(self._ids), sequence.pid, sequence.group, context, len(sequence.tokens),
-            sequence=sequence.id, slot=slot, running=True, used=next(self._clock),
+            sequence=sequence.id, slot=slot, running=True, spent=file,
         )  # fmt: skip
+        self._use(entry)
+        self._list(entry)
         self._slots[slot] = entry
-        self._newest[sequence.pid] = entry
-        self._trie(entry.group).insert(context, entry)
-        self._tell(entry, "resident")
+        if context:
+            self._newest[sequence.pid] = entry
+            self._trie(entry.group).insert(context, entry)
+            self._tell(entry, "resident")
 
-    def _allocate(self, tokens: int, *, keep: Entry | None) -> Extent | None:
-        """Room for a context, made by dropping the least recently used parked ones (but not `keep`)."""
-        size = self._spec.bytes_base + tokens * self._spec.bytes_per_token
-        if size > self._extents.size:
-            return None
-        while (extent := self._extents.allocate(size)) is None:
-            oldest = min((e for e in self._parked if e is not keep), key=lambda e: e.used, default=None)
-            if oldest is None:
-                return None
-            self._forget(oldest)
-            self._tell(oldest, "dropped")
-        return extent
+    def _left_ram(self, entry: Entry, where: Literal["swapped", "dropped"]) -> None:
+        if where == "dropped":
+            self._forget(entry)
+        self._tell(entry, where)
 
     def _forget(self, entry: Entry) -> None:
         """Take an entry out of everything; its bytes and its slot are free."""
         self._trie(entry.group).remove(entry.tokens, entry)
-        self._parked.discard(entry)
-        if entry.extent:
-            self._extents.free(entry.extent)
-            entry.extent = None
+        self._unlist(entry)
+        self.parking.release(entry)
         if entry.slot is not None:
             self._slots[entry.slot] = None
             entry.slot = None
 
     # -- small -------------------------------------------------------------------------------------
 
-    def _all(self) -> Iterable[Entry]:
-        return [*(e for e in self._slots if e), *self._parked]
+    def _list(self, entry: Entry) -> None:
+        self._of.setdefault(entry.pid, set()).add(entry)
 
-    def _trie(self, group: str) -> RadixTrie[Entry]:
-        return self._tries.setdefault(group, RadixTrie())
+    def _unlist(self, entry: Entry) -> None:
+        mine = self._of.get(entry.pid, set())
+        mine.discard(entry)
+        if not mine:
+            self._of.pop(entry.pid, None)
+
+    def _trie(self, group: str) -> RadixTrie[list[int], Entry]:
+        return self._tries.setdefault(group, RadixTrie[list[int], Entry]([]))
+
+    def _use(self, entry: Entry) -> None:
+        entry.used, entry.since = next(self._uses), self._now()
 
     def _slot_of(self, entry: Entry) -> int:
         slot = entry.slot
         assert slot is not None  # a running entry always has one
         return slot
 
+    def _count(self, pid: int, place: Place, tokens: int) -> None:
+        """So many tokens of a context of `pid` were found at `place`; `dropped`: had to be computed."""
+        stats = self._stats.get(pid, ContextStats())
+        field = {"resident": "from_slot", "parked": "from_ram", "swapped": "from_disk"}.get(place, "computed")
+        self._stats[pid] = msgspec.structs.replace(stats, **{field: getattr(stats, field) + tokens})
+
     def _tell(self, entry: Entry, where: Literal["resident", "parked", "swapped", "dropped", "shared"]) -> None:
-        size = self._spec.bytes_base + len(entry.tokens) * self._spec.bytes_per_token
         self._bus.publish(
-            ContextMoved(pid=entry.pid, context=entry.id, where=where, tokens=len(entry.tokens), bytes=size)
-        )
+            ContextMoved(
+                pid=entry.pid, context=entry.id, where=where, tokens=len(entry.tokens),
+                bytes=self.worth.size(len(entry.tokens)),
+            )
+        )  # fmt: skip

@@ -8,8 +8,9 @@ is needed to go on exactly: its tokens, what it generated, and (where the core h
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from aios.syscalls import Delta, Embed, Embeddings, FinishReason, Generate, Record
@@ -42,13 +43,16 @@ class ContextSpec:
     A parked context of n tokens takes `bytes_base + n * bytes_per_token` bytes of the `ram_bytes` of parking
     memory. `align` > 1 means that only a multiple of so many prefilled tokens may be reused by another call
     (deterministic mode); `truncatable` False means that KV can be reused only whole (recurrent and
-    sliding-window models)."""
+    sliding-window models). `prefill_s`: seconds it takes to compute a token of a prompt, about. `keeper` moves
+    contexts that do not run; None: they can't be swapped."""
 
     bytes_base: int
     bytes_per_token: int
     ram_bytes: int
     align: int = 1
     truncatable: bool = True
+    prefill_s: float = 0.003
+    keeper: ContextKeeper | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +67,24 @@ class Capabilities:
 
 
 @dataclass(slots=True)
+class Branch:
+    """One of several ways in which a sequence goes on at once, and the slot in which it does."""
+
+    generated: list[int] = field(default_factory=list[int])
+    slot: int = -1
+
+
+@dataclass(slots=True)
 class Sequence:
     """One choice of one `Generate` on its way through a core.
 
     `tokens` is the prompt in the core's vocabulary (empty where the core hides tokens), `generated` what was
     generated so far; both together are the context, and `kv` says of how many of its tokens the KV was in the
     slot when last heard of. `prefilled` counts the prompt tokens computed for it over all its stays. `state`
-    is the core's own (sampler, parser, partial text). `group` says whose KV it may share."""
+    is the core's own (sampler, parser, partial text). `group` says whose KV it may share.
+
+    One of `width` > 1 takes so many slots, and has as many `branches`, or fewer; all of them are equally long,
+    and `generated` is that of the first."""
 
     id: int
     call: Generate
@@ -81,6 +96,22 @@ class Sequence:
     kv: int = 0
     prefilled: int = 0
     state: Any = None
+    width: int = 1
+    branches: list[Branch] = field(default_factory=list[Branch])
+
+    @property
+    def contexts(self) -> list[list[int]]:
+        """Of each branch; of one without branches its own."""
+        if not self.branches:
+            return [self.tokens + self.generated]
+        return [self.tokens + branch.generated for branch in self.branches]
+
+    def context_in(self, slot: int) -> list[int]:
+        """The context that is computed in `slot`; empty if none is."""
+        if not self.branches:
+            return self.tokens + self.generated
+        mine = [branch for branch in self.branches if branch.slot == slot]
+        return self.tokens + mine[0].generated if mine else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +158,42 @@ class Truncate:
     tokens: int
 
 
-KvOp = Save | Load | Copy | Truncate
+@dataclass(frozen=True, slots=True)
+class SwapIn:
+    """Replace the KV of `slot` by the first `tokens` tokens of what the swap file `path` holds."""
+
+    slot: int
+    path: Path
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class SwapOut:
+    """Copy what `extent` holds to the new swap file `path`; the extent keeps it."""
+
+    extent: Extent
+    path: Path
+
+
+KvOp = Save | Load | Copy | Truncate | SwapIn | SwapOut
+
+
+class ContextKeeper(Protocol):
+    """What a core with contexts can do with those that do not run."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Of model, engine and settings: KV of another one is of no use."""
+        ...
+
+    async def move(self, ops: Iterable[KvOp]) -> None:
+        """Do operations on idle slots. Raises CoreError."""
+        ...
+
+    async def swap_out(self, extent: Extent, path: Path) -> bool:
+        """What the operation SwapOut does, beside everything else. False if nothing whole is there (yet).
+        Raises OSError."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +205,8 @@ class Seat:
     ops: tuple[KvOp, ...] = ()
     cached: int = 0
     """Tokens whose KV should be there after `ops`, and the most that may be reused."""
+    others: tuple[Seat, ...] = ()
+    """Of the other slots of a sequence that takes several."""
 
 
 class Core(Protocol):

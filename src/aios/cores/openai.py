@@ -3,7 +3,8 @@
 It asks for a stream, so that every token is a step, unless the caller wants the answer in one piece: each event
 of a stream costs both sides more than its token is worth. An endpoint that ignores the wish is understood.
 The window bounds what is in flight, the rest waits in the scheduler, where it can be ordered. What goes wrong
-before the first token is tried again; after it, tokens are out that can't be taken back, and the call fails.
+before the first token is tried again; after it, tokens are out that can't be taken back, and the call fails,
+unless the endpoint can go on after them.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import math
 import os
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
@@ -21,11 +23,11 @@ import msgspec
 
 from aios.config import CoreSettings
 from aios.cores.breaker import Breaker
-from aios.cores.core import Capabilities, Seat, Sequence, Step
+from aios.cores.core import Capabilities, Seat, Sequence, Step, Yielded
 from aios.cores.endpoint import CutStream, Endpoint, Unreachable
 from aios.cores.refusal import Overloaded
 from aios.cores.reply import EmbeddingReply, ModelList, Reader, Reply
-from aios.cores.request import body_of, embedding_body, path_of
+from aios.cores.request import NEWER_LIMIT, body_of, continuable, continued, embedding_body, path_of
 from aios.cores.retry import Backoff
 from aios.cores.window import Window
 from aios.errors import (
@@ -37,17 +39,38 @@ from aios.errors import (
     CoreUnavailable,
 )
 from aios.events import CoreChanged, EventBus
-from aios.syscalls import Embed, Embeddings, Generate, Usage
+from aios.syscalls import Delta, Embed, Embeddings, Generate, Usage
 
-NEWER_LIMIT = "max_completion_tokens"
 PROBE_S = 10.0
 """How long the endpoint may take to list its models."""
+
+
+@dataclass(slots=True)
+class Talk:
+    """A call to the endpoint: its body, and what was said so far over all stays. `leave`: it is to be
+    interrupted after the next piece."""
+
+    body: dict[str, Any]
+    text: str = ""
+    tokens: int = 0
+    leave: bool = False
+
+    def said(self, delta: Delta) -> None:
+        self.text += delta.content
+        self.tokens += delta.tokens
+
+    @property
+    def full(self) -> bool:
+        """No token more is allowed."""
+        limit = self.body.get("max_tokens", self.body.get(NEWER_LIMIT))
+        return limit is not None and self.tokens >= limit
 
 
 class OpenAICore:
     """`[[cores]] kind = "openai"`. `backoff` paces tries, `probes` the search for an endpoint that is gone.
 
-    It can't interrupt. A `Generate` is one sequence, whatever its `n`."""
+    Interrupts are by text, where the endpoint can go on with one. A `Generate` is one sequence, whatever its
+    `n`."""
 
     def __init__(
         self,
@@ -87,7 +110,7 @@ class OpenAICore:
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(embeddings=True)
+        return Capabilities(embeddings=True, interruptible=self._settings.continues)
 
     # -- life --------------------------------------------------------------------------------------
 
@@ -133,27 +156,38 @@ class OpenAICore:
         body = body_of(call, await self._model(call.model))
         if body["model"] in self._newer and "max_tokens" in body:
             body[NEWER_LIMIT] = body.pop("max_tokens")
-        return [Sequence(id=next(self._ids), call=call, pid=pid, group=group, state=body)]
+        return [Sequence(id=next(self._ids), call=call, pid=pid, group=group, state=Talk(body))]
 
     async def run(self, sequence: Sequence, seat: Seat) -> AsyncGenerator[Step, None]:
         begun, tries = False, 0
+        talk: Talk = sequence.state
+        talk.leave = False
         with self._window.inside():
             while True:
                 tries += 1
                 try:
-                    async with self._window.place() as sent, aclosing(self._steps(sequence, sent)) as steps:
+                    async with (
+                        self._window.place() as sent,
+                        aclosing(self._steps(sequence.call, talk, sent)) as steps,
+                    ):
                         async for step in steps:
                             begun = True
                             yield step
                     return
                 except AiosError as error:
-                    if begun:
+                    if begun and not (isinstance(error, CutStream) and self._can_continue(sequence.call, talk)):
                         raise
-                    pause = self._pause(error, tries, sequence.state)
+                    pause = self._pause(error, tries, talk.body)
                 await asyncio.sleep(pause)
 
     def interrupt(self, sequence: Sequence) -> None:
-        """Not possible: tokens of an endpoint can't be put back. The sequence runs to its end."""
+        """By text: the stream is closed and what it said is kept. A call whose answer can't be gone on with
+        runs to its end."""
+        talk: Talk = sequence.state
+        talk.leave = self._can_continue(sequence.call, talk)
+
+    def _can_continue(self, call: Generate, talk: Talk) -> bool:
+        return self._settings.continues and continuable(call) and not talk.full
 
     async def embed(self, call: Embed) -> Embeddings:
         body = embedding_body(call, await self._model(call.model))
@@ -179,10 +213,12 @@ class OpenAICore:
                 raise CoreRefused(f"The endpoint of core {self.name} has no model.", "Load one there.")
         return asked if asked in self._models else self._models[0]
 
-    async def _steps(self, sequence: Sequence, sent: float) -> AsyncGenerator[Step, None]:
+    async def _steps(self, call: Generate, talk: Talk, sent: float) -> AsyncGenerator[Step, None]:
         """One try, sent then (monotonic). Raises AiosError."""
-        reader = Reader(sequence.call.n)
-        async with self._post(path_of(sequence.call), sequence.state, sent) as response:
+        reader = Reader(call.n)
+        body = continued(talk.body, talk.text, talk.tokens) if talk.tokens else talk.body
+        before = talk.tokens
+        async with self._post(path_of(call), body, sent) as response:
             if response.content_type == "application/json":
                 for delta in reader.read(await self._endpoint.read(response, Reply), whole=True):
                     yield delta
@@ -190,10 +226,14 @@ class OpenAICore:
                 async with aclosing(self._endpoint.events(response)) as replies:
                     async for reply in replies:
                         for delta in reader.read(reply):
+                            talk.said(delta)
                             yield delta
+                        if talk.leave and talk.tokens > before and not (reader.complete or talk.full):
+                            yield Yielded()
+                            return
         if not reader.complete:
             raise CutStream(f"The endpoint of core {self.name} ended in mid-answer.", "Send the call again.")
-        yield reader.end()
+        yield reader.end(before)
 
     async def _embedded(self, body: dict[str, Any]) -> EmbeddingReply:
         tries = 0

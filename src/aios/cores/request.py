@@ -12,6 +12,11 @@ from aios.errors import BadRequest
 from aios.syscalls import Embed, Generate, Message, Sampling, ToolSpec
 
 PLAIN = Sampling()
+NEWER_LIMIT = "max_completion_tokens"
+"""What newer models of one cloud call `max_tokens`."""
+
+CONTINUED = {"continue_final_message": True, "add_generation_prompt": False}
+"""What engines that can go on with an assistant's message want to be told."""
 
 
 def path_of(call: Generate) -> str:
@@ -21,9 +26,14 @@ def path_of(call: Generate) -> str:
 
 def body_of(call: Generate, model: str) -> dict[str, Any]:
     """The body of a chat or text completion. Raises BadRequest for what no such endpoint can do."""
+    if call.sampling.num_beams > 1:
+        mend = "Leave `num_beams` out, or name a model of an embedded core."
+        raise BadRequest("A core behind an endpoint has no beam search.", mend, param="num_beams")
     body: dict[str, Any] = {**call.extra, "model": model}
     if call.prompt is None:
         body["messages"] = [_message(message) for message in call.messages]
+        if call.continues:
+            body |= CONTINUED
         _add_tools(body, call)
         if call.logprobs is not None:
             body |= {"logprobs": True, "top_logprobs": call.logprobs}
@@ -47,6 +57,30 @@ def body_of(call: Generate, model: str) -> dict[str, Any]:
     if call.stream:
         body["stream_options"] = {"include_usage": True}
     return body
+
+
+def continuable(call: Generate) -> bool:
+    """An answer to `call` that was cut can be gone on with, from its text alone."""
+    plain = call.response_format.type == "text" and not call.tools and call.logprobs is None
+    return plain and call.stream and call.n == 1 and not call.echo and not isinstance(call.prompt, tuple)
+
+
+def continued(body: dict[str, Any], text: str, tokens: int) -> dict[str, Any]:
+    """The body that asks to go on after `text`, of `tokens` tokens."""
+    rest = dict(body)
+    if "messages" in body:
+        *before, last = body["messages"]
+        if "continue_final_message" in body:
+            rest["messages"] = [*before, {**last, "content": last["content"] + text}]
+        else:
+            rest["messages"] = [*body["messages"], {"role": "assistant", "content": text}]
+            rest |= CONTINUED
+    else:
+        rest["prompt"] = body["prompt"] + text
+    for limit in ("max_tokens", NEWER_LIMIT):
+        if limit in body:
+            rest[limit] = max(1, body[limit] - tokens)
+    return rest
 
 
 def embedding_body(call: Embed, model: str) -> dict[str, Any]:

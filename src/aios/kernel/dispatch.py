@@ -24,6 +24,8 @@ from aios.kernel.active import Active
 from aios.kernel.admission import Admission
 from aios.kernel.completion import Answer, timings
 from aios.kernel.effects import Effect, Effects
+from aios.kernel.failover import steps_anywhere
+from aios.kernel.foresight import Foresight
 from aios.kernel.groups import GroupTable
 from aios.kernel.journal import Journal
 from aios.kernel.limits import Charge
@@ -38,6 +40,7 @@ from aios.kernel.windows import Windows
 from aios.scheduler.ticket import Ticket, kind_of
 from aios.syscalls import (
     Completion,
+    DeclarePlan,
     Embed,
     Embeddings,
     Exit,
@@ -78,6 +81,7 @@ class Dispatcher:
         self._bus, self._tasks = bus, tasks
         self._once = Once(journal, tasks, ttl_s=idempotency_ttl_s)
         self.windows = Windows(window, bus, self._ask)
+        self.foresight = Foresight()
         self._effects = Effects(processes, pool, journal, bus)
         self._ids = itertools.count(first_id)
         self._boot = secrets.token_hex(4)  # numbers may come again after a crash, names of answers must not
@@ -92,6 +96,7 @@ class Dispatcher:
             SendSignal: self._effect,
             Nice: self._effect,
             Exit: self._effect,
+            DeclarePlan: self._plan,
             Ps: self._list,
         }
 
@@ -153,16 +158,18 @@ class Dispatcher:
         answer, prompt, error = Answer(), 0, AiosError.code
         stored: msgspec.Raw | None = None
         try:
-            member = self._pool.route(call.model)
+            call = self._pool.named(call)
+            member = self._pool.route(call.model, process.pid)
             with active:
                 call = await self.windows.fitted(process, member.core, call, active.id)
                 admission = await self._admit(visit)
                 sequences = await member.core.prepare(call, process.pid, process.group)
+                member = await self._pool.settle(member, sequences[0])
             prompt = max(len(sequence.tokens) for sequence in sequences)
             with active:
                 await admission.hold(member, prompt, _most(call, member, prompt))
             answer = Answer(len(sequences))
-            self._record(visit)
+            self._journal.record(visit.begin())
             self._processes.expect(process, active, len(sequences))
             active.steps = steps = self._steps(member, sequences, ticket)
             async with aclosing(steps):
@@ -181,6 +188,8 @@ class Dispatcher:
                 timings=timings(ticket, time.monotonic()),
             )
             stored = encode(result) if wanted is not None else None
+            if (gap_s := self.foresight.went(process, visit.step, result)) is not None:
+                member.scheduler.contexts.seating.declare(pid, gap_s)
             error = ""
         except AiosError as problem:
             error = problem.code
@@ -193,18 +202,22 @@ class Dispatcher:
         yield result
 
     def _steps(self, member: Member, sequences: list[Sequence], ticket: Ticket) -> AsyncGenerator[Step, None]:
-        streams = [member.scheduler.submit(sequence, ticket) for sequence in sequences]
+        if self._pool.alone(member):
+            streams = [member.scheduler.submit(sequence, ticket) for sequence in sequences]
+        else:
+            streams = [steps_anywhere(self._pool, member, sequence, ticket) for sequence in sequences]
         return streams[0] if len(streams) == 1 else merged(streams, self._tasks)
 
     async def _embed(self, process: Process, call: Embed) -> Embeddings:
         visit = self._enter(process, call)
         usage, error = Usage(), AiosError.code
         try:
-            member = self._pool.route(call.model)
+            call = self._pool.named(call)
+            member = self._pool.route(call.model, process.pid)
             with visit.active:
                 await self._admit(visit)
                 await self._processes.going(process)
-                self._record(visit)
+                self._journal.record(visit.begin())
                 self._processes.seat(process, visit.active)
                 result = await member.core.embed(call)
             usage, error = result.usage, ""
@@ -237,12 +250,13 @@ class Dispatcher:
             group=process.group, scheduling_class=urgency, nice=process.nice, arrival=now,
             weight=self._groups.weight(process.group),
         )  # fmt: skip
+        visit = self._visits[id] = Visit(process, active, ticket, wanted)
         if isinstance(call, Generate):
+            visit.step = self.foresight.came(process, call, ticket)
             ticket.priority = call.priority
             if call.deadline_s is not None:
                 ticket.deadline = now + call.deadline_s
                 active.end_after(call.deadline_s)
-        visit = self._visits[id] = Visit(process, active, ticket, wanted)
         if past is not None:
             visit.admission, visit.entry = Admission(past.charge, None), past.entry
         self._bus.publish(SyscallStarted(pid=process.pid, call=id, kind=active.kind, detail=call.model))
@@ -256,20 +270,6 @@ class Dispatcher:
             visit.admission = Admission(Charge(process.budget), self._groups.enter(process.group))
         await visit.admission.enter()
         return visit.admission
-
-    def _record(self, visit: Visit) -> None:
-        wanted, active = visit.wanted, visit.active
-        visit.entry = Entry(
-            id=active.id,
-            pid=visit.process.pid,
-            agent=visit.process.agent,
-            kind=active.kind,
-            key=wanted.key if wanted else None,
-            digest=wanted.digest if wanted else "",
-            request=wanted.request if wanted else None,
-            started=time.time(),
-        )
-        self._journal.record(visit.entry)
 
     def _leave(self, visit: Visit, usage: Usage, error: str, stored: msgspec.Raw | None = None) -> None:
         """Whatever became of it: settle, count, journal and tell."""
@@ -323,6 +323,11 @@ class Dispatcher:
         if process.group != ADMIN_GROUP:
             listed = tuple([info for info in listed if info.group == process.group])
         return ProcessList(processes=listed)
+
+    async def _plan(self, process: Process, call: DeclarePlan) -> ProcessInfo:
+        self._check_open(process)
+        self.foresight.declare(process, call.steps)
+        return self._processes.info(process.pid)
 
     # -- after a crash -----------------------------------------------------------------------------
 

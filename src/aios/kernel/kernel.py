@@ -14,11 +14,15 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
+
+import msgspec
 
 import aios
 from aios import plugins
 from aios.access.keys import KeyRing
 from aios.config import CoreSettings, Settings
+from aios.context.manager import ContextManager
 from aios.cores.core import Core
 from aios.errors import AiosError, Cancelled, Conflict, Draining
 from aios.events import EventBus, JournalChanged, KernelChanged, Subscription
@@ -30,6 +34,7 @@ from aios.kernel.pool import Member, Pool
 from aios.kernel.process import ProcessTable
 from aios.kernel.status import KernelState, KernelStatus, ModelInfo
 from aios.models import catalogue
+from aios.scheduler.learned import LearnedFile
 from aios.scheduler.policy import SchedulingPolicy
 from aios.scheduler.scheduler import Scheduler
 from aios.syscalls import Completion, ContextInfo, Delta, Generate, Result, Syscall
@@ -65,6 +70,7 @@ class Kernel:
             settings.processes,
             self.bus,
             kv_of=self._pool.kv_of,
+            standings=self._pool.standings,
             keep=self._keep,
             gone=self._forget,
         )
@@ -105,8 +111,10 @@ class Kernel:
         return chrome_trace(self._lately.unread() if self._lately else (), names)
 
     async def composition(self, pid: int) -> ContextInfo:
-        """What the window of the last call of a process holds. Raises NotFound."""
-        return await self._need().windows.composition(self.processes.get(pid))
+        """What the window of the last call of a process holds, and what became of its contexts. Raises
+        NotFound."""
+        told = await self._need().windows.composition(self.processes.get(pid))
+        return msgspec.structs.replace(told, stats=self._pool.context_stats(pid))
 
     # -- what it is --------------------------------------------------------------------------------
 
@@ -178,14 +186,14 @@ class Kernel:
         recovered = await self._journal.open()
         stack.push_async_callback(self._journal.close)
         tasks = await stack.enter_async_context(self._task_group())
+        self.groups.restore(recovered.groups)
+        self.processes.restore(recovered.processes, recovered.next_pid)
         await self._start_cores(stack, tasks)
         self._dispatcher = Dispatcher(
             self.processes, self.groups, self._pool, self._journal, self.bus, tasks,
             first_id=recovered.next_id, idempotency_ttl_s=self.settings.state.idempotency_ttl_s,
             window=self.settings.context.window,
         )  # fmt: skip
-        self.groups.restore(recovered.groups)
-        self.processes.restore(recovered.processes, recovered.next_pid)
         for process in self.processes.live():
             if process.state == "paused":
                 self._pool.pause(process.pid)
@@ -207,10 +215,17 @@ class Kernel:
     async def _start_core(
         self, core: Core, settings: CoreSettings, stack: AsyncExitStack, tasks: asyncio.TaskGroup
     ) -> None:
-        order = self.settings.scheduler
-        scheduler = Scheduler(
-            core, self._policy(order.policy), self.bus, quantum=order.quantum_tokens, max_queue=order.max_queue
+        order, state, name = self.settings.scheduler, self.settings.state_dir(), quote(core.name, safe="")
+        contexts = ContextManager(
+            core, self.bus, self.settings.context, alive=self.processes.alive, folder=state / "swap" / name
         )
+        policy, learned = self._policy(order.policy), LearnedFile(state / "learned" / f"{name}.json")
+        await asyncio.to_thread(learned.teach, policy)
+        scheduler = Scheduler(
+            core, policy, self.bus, contexts,
+            quantum=order.quantum_tokens, max_queue=order.max_queue, patience_s=order.patience_s,
+        )  # fmt: skip
+        stack.callback(lambda: learned.keep(scheduler.policy))
         member = Member(core, settings.kind, scheduler, settings.price_prompt, settings.price_completion)
         await stack.enter_async_context(self._pool.serving(member, tasks))
 
@@ -285,6 +300,7 @@ class Kernel:
         self._pool.drop(pid)
         if self._dispatcher is not None:
             self._dispatcher.windows.forget(pid)
+            self._dispatcher.foresight.forget(self.processes.get(pid))
 
     def _change(self, state: KernelState) -> None:
         if state != self._state:

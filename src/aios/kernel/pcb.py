@@ -10,11 +10,12 @@ from typing import Any
 
 import msgspec
 
-from aios.context.residency import Place
+from aios.context.seating import Place
 from aios.errors import BadRequest, Forbidden
 from aios.kernel.active import Active
 from aios.kernel.limits import Budget
 from aios.kernel.records import ProcessRow
+from aios.scheduler.ticket import Standing
 from aios.syscalls import (
     Limits,
     ProcessInfo,
@@ -92,7 +93,7 @@ class Process:
             charged_tokens=own.tokens if own else 0,
         )
 
-    def info(self, kv: tuple[Place, int]) -> ProcessInfo:
+    def info(self, kv: tuple[Place, int], standing: Standing | None = None) -> ProcessInfo:
         waits = (call.since for call in self.calls.values() if call.waiting and not call.seated)
         oldest = min(waits, default=None)
         return ProcessInfo(
@@ -108,6 +109,8 @@ class Process:
             usage=self.usage,
             active_calls=len(self.calls),
             waiting_s=time.monotonic() - oldest if oldest is not None else 0.0,
+            attained=self.usage.work + (standing.attained if standing else 0),
+            level=standing.level if standing else None,
             kv=kv[0],
             kv_tokens=kv[1],
             created=self.created,

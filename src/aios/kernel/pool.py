@@ -5,18 +5,23 @@ from __future__ import annotations
 import asyncio
 import difflib
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Set
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
-from aios.context.residency import Place
-from aios.cores.core import Core
+import msgspec
+
+from aios.context.seating import Place
+from aios.cores.core import Core, Sequence
 from aios.errors import NotFound, UnknownModel
 from aios.events import CoreChanged, EventBus
 from aios.kernel.status import CoreStatus, ModelInfo
 from aios.scheduler.scheduler import Scheduler
+from aios.scheduler.ticket import Standing
+from aios.syscalls import ContextStats, Embed, Generate
 
+C = TypeVar("C", Generate, Embed)
 State = Literal["starting", "ready", "closed"]
 
 
@@ -30,18 +35,24 @@ class Member:
     price_prompt: float = 0.0
     price_completion: float = 0.0
 
+    @property
+    def make(self) -> str:
+        """Cores of the same make can go on with each other's sequences; "": only itself."""
+        spec = self.core.capabilities.contexts
+        return spec.keeper.fingerprint if spec and spec.keeper else ""
+
     def cost(self, prompt: int, completion: int) -> float:
         """Of a call, in the unit of the groups' `spend`. Prices are for a million tokens."""
         return (prompt * self.price_prompt + completion * self.price_completion) / 1e6
 
 
 class Pool:
-    """All cores that serve, in order; the first is the default."""
+    """All cores that serve, in order; the first is the default. Several may serve one model."""
 
     def __init__(self, bus: EventBus) -> None:
         self._bus = bus
         self._members: list[Member] = []
-        self._by_model: dict[str, Member] = {}
+        self._by_model: dict[str, list[Member]] = {}
         self._states: dict[str, str] = {}
         bus.listen(CoreChanged, self._heard)
 
@@ -55,22 +66,84 @@ class Pool:
             await member.scheduler.start(tasks)
             self._members.append(member)
             for model in core.models:
-                self._by_model.setdefault(model, member)
+                self._by_model.setdefault(model, []).append(member)
             self._tell(core, "ready")
             yield
+            await member.scheduler.close()
         finally:
             await core.close()
             self._tell(core, "closed")
 
-    def route(self, model: str) -> Member:
-        """The core that serves `model`; "" is the default core. Raises UnknownModel."""
-        member = self._by_model.get(model) if model else next(iter(self._members), None)
-        if member is None:
+    def named(self, call: C) -> C:
+        """`call` with the name of the default model, if it names none."""
+        if call.model or not self._members:
+            return call
+        return msgspec.structs.replace(call, model=self._members[0].core.models[0])
+
+    # -- which core --------------------------------------------------------------------------------
+
+    def route(self, model: str, pid: int = 0) -> Member:
+        """A core that serves `model`: of those that are up the least busy, of equals one that knows the
+        process; "" is the default core's model. Raises UnknownModel."""
+
+        def order(member: Member) -> tuple[bool, float, bool]:
+            return not self._up(member), member.scheduler.busy_s, not member.scheduler.knows(pid)
+
+        return min(self._serving(model), key=order)
+
+    async def settle(self, member: Member, sequence: Sequence) -> Member:
+        """The core on which `sequence`, prepared by `member`, is done soonest: by what it would wait there and
+        what it would compute. Its process's context is moved there if it is elsewhere."""
+        peers = self._peers(member, sequence.call.model)
+        if len(peers) == 1:
+            return member
+        holder = max(peers, key=lambda peer: peer.scheduler.cached(sequence))
+        best = min(peers, key=lambda peer: (peer.scheduler.busy_s, peer is not holder))
+        gain = holder.scheduler.cached(sequence) - best.scheduler.cached(sequence)
+        if gain <= 0:
+            return best
+        saved_s = holder.scheduler.busy_s - best.scheduler.busy_s
+        if await holder.scheduler.contexts.send(sequence.pid, best.scheduler.contexts):
+            return best
+        return best if saved_s > gain * best.scheduler.prefill_s else holder
+
+    async def refuge(
+        self, member: Member, sequence: Sequence, tried: Set[str], *, begun: bool
+    ) -> tuple[Member, Sequence] | None:
+        """A core that is up, was not tried, and can go on with what `member` could not: one of the same make
+        with any sequence, one of another with one that has not `begun` and is the only one of its call. None
+        if there is none."""
+        for other in sorted(self._serving(sequence.call.model), key=lambda each: each.scheduler.busy_s):
+            if other.core.name in tried or not self._up(other):
+                continue
+            if member.make == other.make != "":
+                sequence.kv = 0
+                return other, sequence
+            if not begun and sequence.call.n == 1:
+                (anew,) = await other.core.prepare(sequence.call, sequence.pid, sequence.group)
+                return other, anew
+        return None
+
+    def alone(self, member: Member) -> bool:
+        """No other core serves its models."""
+        return all(len(self._by_model[model]) == 1 for model in member.core.models)
+
+    def _serving(self, model: str) -> list[Member]:
+        members = self._by_model.get(model)
+        if members is None:
             known = list(self._by_model)
             near = difflib.get_close_matches(model, known, n=1, cutoff=0.0)
             mend = f"The nearest is {near[0]!r}; known: {', '.join(known)}." if near else "No core is up."
             raise UnknownModel(f"No core serves a model {model!r}.", mend, param="model")
-        return member
+        return members
+
+    def _peers(self, member: Member, model: str) -> list[Member]:
+        """Those that can run what `member` prepared, itself among them."""
+        same = self._serving(model)
+        return [each for each in same if each is member or (member.make == each.make != "" and self._up(each))]
+
+    def _up(self, member: Member) -> bool:
+        return self._states.get(member.core.name) in ("ready", "restarted")
 
     def schedulers(self, core: str = "") -> tuple[Scheduler, ...]:
         """Of the core of that name; "": of all. Raises NotFound."""
@@ -103,10 +176,30 @@ class Pool:
                 return place
         return "", 0
 
+    def standings(self) -> dict[int, Standing]:
+        """How the calls under way stand, by process."""
+        found: dict[int, Standing] = {}
+        for member in self._members:
+            found |= member.scheduler.standings()
+        return found
+
+    def context_stats(self, pid: int) -> ContextStats:
+        """What became of the contexts of a process, on all cores together."""
+        found = [member.scheduler.contexts.seating.stats(pid) for member in self._members]
+        return ContextStats(
+            computed=sum(each.computed for each in found),
+            from_slot=sum(each.from_slot for each in found),
+            from_ram=sum(each.from_ram for each in found),
+            from_disk=sum(each.from_disk for each in found),
+            contexts=sum(each.contexts for each in found),
+            bytes=sum(each.bytes for each in found),
+            mean_gap_s=min((each.mean_gap_s for each in found if each.computed), default=0.0),
+        )
+
     # -- what there is -----------------------------------------------------------------------------
 
     def models(self) -> tuple[ModelInfo, ...]:
-        return tuple([self._model(name, member) for name, member in self._by_model.items()])
+        return tuple([self._model(name, members[0]) for name, members in self._by_model.items()])
 
     def status(self, pids: Iterable[int]) -> tuple[CoreStatus, ...]:
         """`pids`: the live processes."""

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
 
 from aios.access.keys import ADMIN_GROUP
 from aios.config import ProcessSettings
-from aios.context.residency import Place
+from aios.context.seating import Place
 from aios.errors import Cancelled, Conflict, Forbidden, LimitExceeded, NotFound, ProcessKilled
 from aios.events import Dispatched, Event, EventBus, Finished, Interrupted, ProcessChanged
 from aios.kernel.active import Active
 from aios.kernel.limits import Budget, Charge
 from aios.kernel.pcb import TRANSITIONS, Process, check_name, check_nice, within
 from aios.kernel.records import ProcessRow
+from aios.scheduler.ticket import Standing
 from aios.syscalls import Limits, ProcessInfo, ProcessState, SchedulingClass, Spawn, Timings, Usage
 
 KERNEL = 1
@@ -29,7 +30,8 @@ KEPT = 1000
 
 
 class ProcessTable:
-    """All processes. `kv_of(pid)`: where its newest context is; `keep(process)`: its row is to be journalled;
+    """All processes. `kv_of(pid)`: where its newest context is; `standings()`: how calls stand
+    with the policies; `keep(process)`: its row is to be journalled;
     `gone(pid)`: its contexts can be dropped."""
 
     def __init__(
@@ -38,11 +40,12 @@ class ProcessTable:
         bus: EventBus,
         *,
         kv_of: Callable[[int], tuple[Place, int]],
+        standings: Callable[[], Mapping[int, Standing]] = dict,
         keep: Callable[[Process], None],
         gone: Callable[[int], None],
     ) -> None:
         self._settings, self._bus = settings, bus
-        self._kv_of, self._keep, self._tell_gone = kv_of, keep, gone
+        self._kv_of, self._standings, self._keep, self._tell_gone = kv_of, standings, keep, gone
         self._pids = itertools.count(KERNEL + 1)
         self._live = 0
         self._kept: dict[int, None] = {}
@@ -88,14 +91,19 @@ class ProcessTable:
             raise Conflict(f"Process {pid} has been {process.state}{why}.", "Make a new one.", param="pid")
         return process
 
+    def alive(self, pid: int) -> bool:
+        process = self._table.get(pid)
+        return process is not None and not process.gone
+
     def info(self, pid: int) -> ProcessInfo:
         """Raises NotFound."""
-        return self.get(pid).info(self._kv_of(pid))
+        return self.get(pid).info(self._kv_of(pid), self._standings().get(pid))
 
     def list(self, all: bool = False) -> tuple[ProcessInfo, ...]:
         """By pid; `all`: with those that are gone, as far as they are kept."""
         found = sorted((p for p in self._table.values() if all or not p.gone), key=lambda p: p.pid)
-        return tuple([p.info(self._kv_of(p.pid)) for p in found])
+        standings = self._standings()
+        return tuple([p.info(self._kv_of(p.pid), standings.get(p.pid)) for p in found])
 
     def live(self) -> tuple[Process, ...]:
         """All live processes but the kernel's own."""

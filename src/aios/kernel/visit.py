@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 from aios.kernel.active import Active
@@ -15,14 +16,31 @@ from aios.scheduler.ticket import Ticket
 
 @dataclass(slots=True)
 class Visit:
-    """An llm call inside the kernel. `entry`: as it is journalled, from when it is."""
+    """An llm call inside the kernel. `step`: of its program's plan. `entry`: as it is journalled, from when it
+    is."""
 
     process: Process
     active: Active
     ticket: Ticket
     wanted: Claim | None
+    step: str = ""
     admission: Admission | None = None
     entry: Entry | None = None
+
+    def begin(self) -> Entry:
+        """It is to be journalled as begun."""
+        wanted, active = self.wanted, self.active
+        self.entry = Entry(
+            id=active.id,
+            pid=self.process.pid,
+            agent=self.process.agent,
+            kind=active.kind,
+            key=wanted.key if wanted else None,
+            digest=wanted.digest if wanted else "",
+            request=wanted.request if wanted else None,
+            started=time.time(),
+        )
+        return self.entry
 
 
 @dataclass(frozen=True, slots=True)

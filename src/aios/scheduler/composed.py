@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from aios.scheduler.counters import Counters
@@ -14,11 +14,10 @@ from aios.scheduler.ready import ReadyQueue
 
 @dataclass(slots=True)
 class Program:
-    """Tokens of work that its ended calls took, how many they were, and what kind it is of."""
+    """Tokens of work that its ended calls took, and what kind it is of."""
 
     kind: str
     attained: float = 0.0
-    calls: int = 0
 
 
 class Composed:
@@ -26,9 +25,11 @@ class Composed:
 
     1. class: `interactive` before `normal` before `batch` before `idle`;
     2. groups: the one that had the fewest tokens for its weight (`Counters`, as in `fair`);
-    3. programs: the least Gittins index of the program's attained service and of what its call has left, its
-       missing KV included (`Sizes.index`), in levels that double every other time;
-    4. contexts: the longest resident one, then the longest waiting.
+    3. programs: the least Gittins rank of the program's attained service, with its missing KV as the cost of
+       switching to it, in levels that double every other time (`Sizes`); of a program that declared its plan,
+       the least work left, which is its Gittins rank when sizes are known;
+    4. calls: the longest chain of what waits for it, if that is known; then the longest resident context; then
+       the longest wait.
 
     **Starvation bound.** An item that waited `starve_s` is overdue, and *relieved*: of all overdue the one that
     waits longest is selected, whatever its class. A relief is never followed by another in the next selection,
@@ -44,11 +45,12 @@ class Composed:
 
     name = "composed"
 
-    def __init__(self, *, quantum: int = 64, starve_s: float = 30.0, relief: float = 3.0) -> None:
+    def __init__(self, *, quantum: int = 64, starve_s: float = 15.0, relief: float = 3.0) -> None:
         self._quantum, self._starve_s, self._relief = max(1, quantum), starve_s, relief
         self._groups = Counters()
         self._known: set[Item] = set()
         self._queues: dict[tuple[int, str], ReadyQueue] = {}
+        self._places: dict[Item, tuple[int, str]] = {}
         self._waiting = ReadyQueue()
         self._programs: dict[str, Program] = {}
         self._sizes: dict[str, Sizes] = {}
@@ -61,8 +63,10 @@ class Composed:
             self._known.add(item)
             self._groups.enter(item.group)
         self._programs.setdefault(item.program, Program(item.kind))
-        key = (self.level_of(item), -item.resident_tokens, item.queued)
-        self._queues.setdefault((class_rank(item), item.group), ReadyQueue()).push(item, key)
+        self._take(item)
+        key = (self.level_of(item), -(item.path or 0.0), -item.resident_tokens, item.queued)
+        place = self._places[item] = class_rank(item), item.group
+        self._queues.setdefault(place, ReadyQueue()).push(item, key)
         self._waiting.push(item, item.queued)
 
     def withdraw(self, item: Item) -> None:
@@ -101,24 +105,33 @@ class Composed:
         if ended:
             if program := self._programs.get(item.program):
                 program.attained += item.attained
-                program.calls += 1
             self._forget(item)
 
     def retire(self, program: str) -> None:
         over = self._programs.pop(program, None)
         if over and over.attained:
-            self._sizes.setdefault(over.kind, Sizes()).add(over.attained, over.calls)
+            self._sizes.setdefault(over.kind, Sizes()).add(over.attained)
+
+    def learned(self) -> dict[str, list[float]]:
+        return {kind: sizes.recent for kind, sizes in self._sizes.items() if sizes.recent}
+
+    def learn(self, sizes: Mapping[str, list[float]]) -> None:
+        for kind, known in sizes.items():
+            for size in known:
+                self._sizes.setdefault(kind, Sizes()).add(size)
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     def level_of(self, item: Item) -> int:
-        """Of its program: 0 is served first."""
+        """Of its program: 0 is served first. Of a program that said what it will do the rank is what is
+        left."""
+        if item.ahead is not None:
+            return _level(item.ahead)
         before = self._programs.get(item.program)
         age = (before.attained if before else 0.0) + item.attained
-        prefilled = item.uncached if item.quantum_used else 0  # Item keeps the number of when it was enqueued
-        sizes = self._sizes.setdefault(item.kind, Sizes())
-        return int(2 * math.log2(max(1.0, sizes.index(age, max(1.0, item.remaining - prefilled)))))
+        setup = 0 if item.quantum_used else item.uncached  # who generated has its KV; the count is of before
+        return _level(self._sizes.setdefault(item.kind, Sizes()).rank(age, setup))
 
     def _standing(self, item: Item) -> tuple[int, float, int]:
         """Less is better, by rules 1 to 3."""
@@ -149,14 +162,21 @@ class Composed:
 
     def _take(self, item: Item) -> None:
         """Out of all queues."""
+        place = self._places.pop(item, None)  # it may have been raised since it was put there
+        if place is None:
+            return
         self._waiting.discard(item)
-        key = (class_rank(item), item.group)
-        if queue := self._queues.get(key):
-            queue.discard(item)
-            if not queue:
-                del self._queues[key]
+        queue = self._queues[place]
+        queue.discard(item)
+        if not queue:
+            del self._queues[place]
 
     def _forget(self, item: Item) -> None:
         if item in self._known:
             self._known.remove(item)
             self._groups.leave(item.group)
+
+
+def _level(tokens: float) -> int:
+    """Two levels for each doubling."""
+    return int(2 * math.log2(max(1.0, tokens)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right, insort
 from collections import deque
-from itertools import accumulate
+from math import inf
 
 
 class Sizes:
@@ -17,43 +17,37 @@ class Sizes:
     most advanced first, heavy-tailed ones the least attained first, without being told which they are.
 
     Before anything is known, and beyond the largest size seen, sizes are taken for log-uniform over the
-    doublings of `base` up to `base * 2**doublings` (heavy-tailed: the rank grows with age), with the weight of
-    one program each. At most `keep` sizes are remembered, the newest."""
+    doublings of `base` up to `base * 2**doublings` (heavy-tailed: the rank grows with age), all of them
+    together with the weight of one program. At most `keep` sizes are remembered, the newest."""
 
     def __init__(self, *, base: int = 128, doublings: int = 12, keep: int = 256) -> None:
-        self._recent: deque[tuple[float, int]] = deque()
-        self._keep, self._calls = keep, 0
-        self._sorted = [float(base << k) for k in range(doublings + 1)]
-
-    def add(self, size: float, calls: int = 1) -> None:
-        """A program of this kind ended, with so many tokens of work in so many calls."""
-        if len(self._recent) == self._keep:
-            oldest, its_calls = self._recent.popleft()
-            del self._sorted[bisect_right(self._sorted, oldest) - 1]
-            self._calls -= its_calls
-        self._recent.append((size, calls))
-        self._calls += calls
-        insort(self._sorted, size)
+        self._recent: deque[float] = deque()
+        self._keep = keep
+        self._sorted = [(float(base << k), 1.0 / (doublings + 1)) for k in range(doublings + 1)]
+        """Sizes and their weights."""
 
     @property
-    def ending(self) -> float:
-        """Of a call, the probability that its program ends with it: of those seen, and one of two unseen."""
-        return (len(self._recent) + 1) / (self._calls + 2)
+    def recent(self) -> list[float]:
+        """The sizes that are remembered, the oldest first."""
+        return list(self._recent)
 
-    def index(self, age: float, ahead: float) -> float:
-        """The rank of a program of that age whose present call has `ahead` tokens of work left, tokens: it ends
-        with this call, or goes on after it. What must be computed of its context again is part of `ahead`: so
-        the index has the cost of switching to the program in it (Asawa & Teneketzis 1996)."""
-        return min(ahead / self.ending, ahead + self.rank(age + ahead))
+    def add(self, size: float) -> None:
+        """A program of this kind ended with so many tokens of work."""
+        if len(self._recent) == self._keep:
+            self._sorted.remove((self._recent.popleft(), 1.0))
+        self._recent.append(size)
+        insort(self._sorted, (size, 1.0))
 
-    def rank(self, age: float) -> float:
-        """Tokens; smaller is to be served first. O(sizes)."""
-        survivors = self._sorted[bisect_right(self._sorted, age) :]
+    def rank(self, age: float, setup: float = 0.0) -> float:
+        """Tokens; smaller is to be served first. `setup`: tokens of work that come before any of it advances
+        (switching costs in the index: Asawa & Teneketzis 1996). O(sizes)."""
+        survivors = self._sorted[bisect_right(self._sorted, (age, inf)) :]
         if not survivors:
-            return max(1.0, age)  # older than anything thinkable: as far to go as it has come
-        left = [size - age for size in survivors]
-        count = len(left)
-        return min(
-            (done + (count - ended) * horizon) / ended
-            for ended, (done, horizon) in enumerate(zip(accumulate(left), left, strict=True), 1)
-        )
+            return setup + max(1.0, age)  # older than anything thinkable: as far to go as it has come
+        alive = sum(weight for _, weight in survivors)
+        best, done, ended = inf, setup * alive, 0.0
+        for size, weight in survivors:
+            done += weight * (size - age)
+            ended += weight
+            best = min(best, (done + (alive - ended) * (size - age)) / ended)
+        return best

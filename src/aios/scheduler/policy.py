@@ -7,9 +7,9 @@ interrupt. Times are seconds of the mechanism's monotonic clock, work is counted
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from aios.syscalls import SchedulingClass
 
@@ -23,7 +23,9 @@ class Item:
     `context_tokens`: prompt and generated; `resident_tokens`: how many of them have their KV in a slot or in
     RAM. `deadline`: clock time, or None. `weight`: of its group, for fair shares. `kind`: what programs like
     its own are called. `expected_tokens`: how many will be generated in all, as predicted (0: unknown);
-    `generated`: how many were."""
+    `generated`: how many were. `raised`: by so many classes, because it waited so long.
+    `width`: how many slots it takes. Where the program said what it will do: `ahead`, tokens of all that is
+    left of it; `path`, of the longest chain of what waits for this item, itself included."""
 
     id: int
     pid: int
@@ -43,6 +45,10 @@ class Item:
     kind: str = ""
     expected_tokens: float = 0.0
     generated: int = 0
+    raised: int = 0
+    width: int = 1
+    path: float | None = None
+    ahead: float | None = None
 
     @property
     def uncached(self) -> int:
@@ -63,17 +69,39 @@ CLASSES: tuple[SchedulingClass, ...] = ("interactive", "normal", "batch", "idle"
 
 def class_rank(item: Item) -> int:
     """0 is the most urgent."""
-    return CLASSES.index(item.scheduling_class)
+    return max(0, CLASSES.index(item.scheduling_class) - item.raised)
+
+
+@runtime_checkable
+class Levelled(Protocol):
+    """A policy that has levels."""
+
+    def level_of(self, item: Item) -> int:
+        """On which level `item` stands; 0 is served first."""
+        ...
+
+
+@runtime_checkable
+class Learner(Protocol):
+    """A policy that learns how long programs are, by what they are called."""
+
+    def learned(self) -> dict[str, list[float]]:
+        """Sizes, in tokens of work, of programs that ended, by kind; the oldest first."""
+        ...
+
+    def learn(self, sizes: Mapping[str, list[float]]) -> None:
+        """What another one `learned`."""
+        ...
 
 
 class SchedulingPolicy(Protocol):
-    """Order of one core's ready queue. Every ready item is `enqueue`d exactly once until it is selected or
-    withdrawn; an interrupted one is enqueued again."""
+    """Order of one core's ready queue. A ready item is `enqueue`d when it becomes ready, and again if what it
+    is ordered by changed, until it is selected or withdrawn; an interrupted one is enqueued again."""
 
     name: str
 
     def enqueue(self, item: Item, now: float) -> None:
-        """`item` became ready."""
+        """`item` became ready; or it is, and moves."""
         ...
 
     def withdraw(self, item: Item) -> None:

@@ -41,6 +41,8 @@ class ProgramService:
     def enqueue(self, item: Item, now: float) -> None:
         program = self._programs.setdefault(item.program, Attained())
         self._start.setdefault(item, program.path)
+        for queue in self._queues:
+            queue.discard(item)
         self._queues[self.level_of(item)].push(item, item.arrival)
 
     def withdraw(self, item: Item) -> None:

@@ -11,42 +11,66 @@ import asyncio
 import itertools
 import logging
 import time
-from collections import Counter, deque
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Literal
 
-from aios.context.residency import Place, PlainSeating, Residency, Seating
+from aios.context.manager import ContextManager
+from aios.context.seating import Place, Seating
 from aios.cores.core import Core, Ended, Sequence, Step, Yielded
 from aios.errors import AiosError, CoreError, DeadlineExceeded
-from aios.events import Dispatched, EventBus, Finished, FirstToken, Interrupted, PolicyChanged, Queued
-from aios.scheduler.policy import Item, SchedulingPolicy
+from aios.events import (
+    Dispatched,
+    EventBus,
+    Finished,
+    FirstToken,
+    Interrupted,
+    PolicyChanged,
+    Promoted,
+    Queued,
+)
+from aios.scheduler.door import Door
+from aios.scheduler.members import Members
+from aios.scheduler.patience import Patience
+from aios.scheduler.places import Places
+from aios.scheduler.policy import CLASSES, Item, Learner, Levelled, SchedulingPolicy, class_rank
 from aios.scheduler.predict import LengthPredictor
-from aios.scheduler.ticket import Run, Ticket
+from aios.scheduler.ticket import Run, Standing, Ticket
 from aios.syscalls import Delta
 
 log = logging.getLogger(__name__)
 
 
 class Scheduler:
-    """Orders the sequences of one core. `quantum` generated tokens per stay; at most `max_queue` wait."""
+    """Orders the sequences of one core. `quantum` generated tokens per stay; at most `max_queue` wait.
+    `contexts`: of that core."""
 
     def __init__(
-        self, core: Core, policy: SchedulingPolicy, bus: EventBus, *, quantum: int, max_queue: int
+        self,
+        core: Core,
+        policy: SchedulingPolicy,
+        bus: EventBus,
+        contexts: ContextManager,
+        *,
+        quantum: int,
+        max_queue: int,
+        patience_s: float = 30.0,
     ) -> None:
-        self.core, self.policy = core, policy
+        self.core, self.policy, self.contexts = core, policy, contexts
         self._bus, self._quantum, self._max_queue = bus, quantum, max_queue
+        self._patience = Patience(patience_s, self._ready_items, self._raised)
+        self._places = Places(lambda: core.capacity)
         self._tasks: asyncio.TaskGroup | None = None
-        self._seating: Seating = PlainSeating()
-        self._epoch = 0
+        self._watcher: asyncio.Task[None] | None = None
         self._runs: dict[Item, Run] = {}
         self._running: dict[Item, Run] = {}
         self._paused: set[int] = set()
         self._held: dict[Item, Run] = {}
-        self._door: deque[asyncio.Future[None]] = deque()
+        self._door = Door(lambda: len(self._runs) - len(self._running) < self._max_queue)
         self._lengths = LengthPredictor()
-        self._program: dict[int, str] = {}
-        self._members: Counter[str] = Counter()
+        self._service_s = 1.0
+        self._interruptible = False
+        self._members = Members()
         self._ids = itertools.count(1)
 
     @property
@@ -58,22 +82,51 @@ class Scheduler:
         return len(self._runs) - len(self._running) + len(self._door)
 
     @property
-    def seating(self) -> Seating:
-        return self._seating
+    def busy_s(self) -> float:
+        """How long a call that came now would wait for a slot, about."""
+        ahead = len(self._runs) + len(self._door) + 1 - self.core.capacity
+        return max(0, ahead) * self._service_s / max(1, self.core.capacity)
+
+    @property
+    def prefill_s(self) -> float:
+        """Seconds that a token of a prompt takes, about; 0.0 unknown."""
+        spec = self.core.capabilities.contexts
+        return spec.prefill_s if spec else 0.0
+
+    def knows(self, pid: int) -> bool:
+        """Whether the process had calls here."""
+        return pid in self._members
+
+    def cached(self, sequence: Sequence) -> int:
+        """How many tokens of its context would not have to be computed here."""
+        return self._seating.cached(sequence)
+
+    @property
+    def _seating(self) -> Seating:
+        return self.contexts.seating
 
     async def start(self, tasks: asyncio.TaskGroup) -> None:
         """The core is up: learn what it can do. Running sequences become tasks of `tasks`."""
         self._tasks = tasks
-        spec = self.core.capabilities.contexts
-        if spec is not None:
-            self._seating = Residency(self.core.name, spec, self.core.capacity, self._bus)
+        self._interruptible = self.core.capabilities.interruptible
+        await self.contexts.start(tasks)
+        self._watcher = tasks.create_task(self._patience.watch(), name=f"waits for {self.core.name}")
+
+    async def close(self) -> None:
+        """No call comes any more: keep the contexts for the next start. The core is still up."""
+        if self._watcher:
+            self._watcher.cancel()
+        await self.contexts.close()
 
     # -- a call's way ------------------------------------------------------------------------------
 
     async def submit(self, sequence: Sequence, ticket: Ticket) -> AsyncGenerator[Step, None]:
         """The steps of `sequence`, the last of which is `Ended`. Waits at the door while the queue is full.
         Closing the generator cancels, down to the slot. Raises what the core raises, and DeadlineExceeded."""
-        await self._enter(ticket)
+        try:
+            await self._door.enter(self._loop_time(ticket.deadline))
+        except TimeoutError:
+            raise _too_late() from None
         run = self._admit(sequence, ticket)
         try:
             while True:
@@ -88,37 +141,21 @@ class Scheduler:
         finally:
             self._remove(run)
 
-    async def _enter(self, ticket: Ticket) -> None:
-        if self.waiting < self._max_queue and not self._door:
-            return
-        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._door.append(place)
-        try:
-            async with asyncio.timeout_at(self._loop_time(ticket.deadline)):
-                await place
-        except TimeoutError:
-            raise _too_late() from None
-        finally:
-            if place in self._door:
-                self._door.remove(place)
-            elif place.cancelled():
-                self._open_door()  # it was let in and did not come
-
     def _admit(self, sequence: Sequence, ticket: Ticket) -> Run:
         now = time.monotonic()
         item = Item(
             id=next(self._ids), pid=ticket.pid, program=ticket.program, group=ticket.group,
             scheduling_class=ticket.scheduling_class, nice=ticket.nice, priority=ticket.priority,
             arrival=ticket.arrival, queued=now, context_tokens=len(sequence.tokens), deadline=ticket.deadline,
-            weight=ticket.weight, kind=ticket.kind, expected_tokens=self._expected(sequence, ticket),
+            weight=ticket.weight, kind=ticket.kind, width=sequence.width,
+            expected_tokens=self._expected(sequence, ticket), path=ticket.path, ahead=ticket.ahead,
         )  # fmt: skip
-        if ticket.pid not in self._program:
-            self._program[ticket.pid] = ticket.program
-            self._members[ticket.program] += 1
+        self._members.join(ticket.pid, ticket.program)
         run = Run(sequence, ticket, item)
         self._runs[item] = run
+        self._seating.enter(sequence)
         self._make_ready(run)
-        self._dispatch()
+        self._dispatch(arrived=True)
         return run
 
     def _expected(self, sequence: Sequence, ticket: Ticket) -> float:
@@ -143,18 +180,13 @@ class Scheduler:
         if self._runs.pop(run.item, None) is None:
             return
         self._held.pop(run.item, None)
+        self._places.forget(run.item)
+        self._seating.exit(run.sequence)
         self.policy.withdraw(run.item)
         if run.task and not run.task.done():
             run.task.cancel()  # its end frees the slot
-        self._open_door()
+        self._door.open()
         self._dispatch()
-
-    def _open_door(self) -> None:
-        while self._door and len(self._runs) - len(self._running) < self._max_queue:
-            place = self._door.popleft()
-            if not place.done():
-                place.set_result(None)
-                return
 
     # -- slots -------------------------------------------------------------------------------------
 
@@ -168,22 +200,22 @@ class Scheduler:
             self._held[run.item] = run
             return
         self.policy.enqueue(run.item, now)
+        self._places.wait(run.item)
         self._bus.publish(
             Queued(pid=run.item.pid, call=run.ticket.call_id, core=self.core.name, waiting=len(self.policy))
         )
 
-    def _dispatch(self) -> None:
-        """Fill free slots with whom the policy selects; interrupt whom it wants out for one that waits."""
+    def _dispatch(self, *, arrived: bool = False) -> None:
+        """Fill free slots with whom the policy selects. With somebody who `arrived`, interrupt whom the policy
+        wants out for one that waits; the others are asked about at the end of their quantum."""
         now = time.monotonic()
-        if self.core.epoch != self._epoch and isinstance(self._seating, Residency):
-            self._epoch = self.core.epoch
-            self._seating.lost()
-        while len(self._running) < self.core.capacity and len(self.policy):
-            item = self.policy.select(now, lambda item: True)
+        self.contexts.check()
+        while self._places.free > 0 and len(self.policy):
+            item = self.policy.select(now, lambda item: self._places.fits(item, now))
             if item is None:
                 break
             self._seat(self._runs[item], now)
-        if len(self.policy):
+        if arrived and self._interruptible and len(self.policy):
             candidates = [run.item for run in self._running.values() if not run.leaving]
             for item in self.policy.preempt(candidates, now):
                 self._interrupt(self._running[item], "quantum")
@@ -193,9 +225,10 @@ class Scheduler:
         assert seat is not None  # slots and runs are counted together
         assert self._tasks is not None
         run.slot, run.leaving = seat.slot, ""
-        run.item.quantum_used = 0
+        run.item.quantum_used = run.item.raised = 0
         run.ticket.queue_s += now - run.item.queued
         self._running[run.item] = run
+        self._places.take(run.item)
         self._bus.publish(
             Dispatched(
                 pid=run.item.pid, call=run.ticket.call_id, core=self.core.name, slot=seat.slot,
@@ -241,8 +274,9 @@ class Scheduler:
         item.generated += step.tokens
         self._charge(run, step.tokens)
         if item.quantum_used >= self._quantum and len(self.policy) and not run.leaving:
-            for due in self.policy.preempt([item], now):
-                self._interrupt(self._running[due], "quantum")
+            due = [item] if self._places.held_for(now) else self.policy.preempt([item], now)
+            for each in due:
+                self._interrupt(self._running[each], "quantum")
 
     def _charge(self, run: Run, decoded: int) -> None:
         """Tell the policy of work done: `decoded` tokens, and the prefill since it was told last."""
@@ -255,6 +289,7 @@ class Scheduler:
     def _vacate(self, run: Run, last: Step | AiosError | None) -> None:
         """The run is out of its slot: because it ended, was interrupted, failed or was cancelled."""
         del self._running[run.item]
+        self._places.give_back(run.item)
         self._seating.leave(run.sequence)
         run.task = None
         generated = len(run.sequence.generated)
@@ -272,6 +307,7 @@ class Scheduler:
         else:
             if isinstance(last, Ended):
                 self._lengths.learn(run.item.pid, run.item.kind, generated)
+                self._service_s += 0.1 * (run.ticket.run_s - self._service_s)
             reason = "ended" if isinstance(last, Ended) else "failed" if last else "cancelled"
             if isinstance(last, Delta):
                 reason = "cancelled"
@@ -279,13 +315,26 @@ class Scheduler:
                 Finished(**who, core=self.core.name, slot=run.slot, generated=generated, reason=reason)
             )
         run.slot = -1
-        self._open_door()
+        self._door.open()
         self._dispatch()
 
     def _interrupt(self, run: Run, why: Literal["quantum", "pause"]) -> None:
-        if self.core.capabilities.interruptible and not run.leaving:
+        if self._interruptible and not run.leaving:
             run.leaving = why
             self.core.interrupt(run.sequence)
+
+    def _raised(self, item: Item, now: float) -> None:
+        self.policy.enqueue(item, now)
+        self._bus.publish(
+            Promoted(
+                pid=item.pid, call=self._runs[item].ticket.call_id, core=self.core.name,
+                waited_s=now - item.queued, scheduling_class=CLASSES[class_rank(item)],
+            )
+        )  # fmt: skip
+        self._dispatch(arrived=True)
+
+    def _ready_items(self) -> list[Item]:
+        return [item for item in self._runs if item not in self._running and item not in self._held]
 
     # -- processes ---------------------------------------------------------------------------------
 
@@ -294,6 +343,7 @@ class Scheduler:
         self._paused.add(pid)
         for run in list(self._runs.values()):
             if run.item.pid == pid and run.item not in self._running:
+                self._places.forget(run.item)
                 self.policy.withdraw(run.item)
                 self._held[run.item] = run
             elif run.item.pid == pid:
@@ -304,32 +354,37 @@ class Scheduler:
         self._paused.discard(pid)
         for item in [item for item in self._held if item.pid == pid]:
             self._make_ready(self._held.pop(item))
-        self._dispatch()
+        self._dispatch(arrived=True)
 
     def drop(self, pid: int) -> None:
         """The process is gone: its contexts are forgotten."""
         self._paused.discard(pid)
         self._seating.drop(pid)
-        if program := self._program.pop(pid, ""):
-            self._members[program] -= 1
-            if self._members[program] == 0:
-                del self._members[program]
-                self.policy.retire(program)
+        if over := self._members.leave(pid):
+            self.policy.retire(over)
 
     def set_policy(self, policy: SchedulingPolicy) -> None:
-        """Order by another policy from now on. Whoever waits goes on waiting under it; what the old one knew of
-        past service is forgotten."""
+        """Order by another policy. Who waits goes on waiting; how long programs are is handed on."""
         now = time.monotonic()
-        waiting = [
-            run for item, run in self._runs.items() if item not in self._running and item not in self._held
-        ]
-        for run in waiting:
-            self.policy.withdraw(run.item)
+        if isinstance(policy, Learner) and isinstance(self.policy, Learner):
+            policy.learn(self.policy.learned())
+        waiting = self._ready_items()
+        for item in waiting:
+            self.policy.withdraw(item)
         self.policy = policy
-        for run in waiting:
-            policy.enqueue(run.item, now)
+        for item in waiting:
+            policy.enqueue(item, now)
         self._bus.publish(PolicyChanged(core=self.core.name, policy=policy.name))
-        self._dispatch()
+        self._dispatch(arrived=True)
+
+    def standings(self) -> dict[int, Standing]:
+        """Of the processes that have calls here."""
+        policy, found = self.policy, dict[int, Standing]()
+        for item in self._runs:
+            level = policy.level_of(item) if isinstance(policy, Levelled) else class_rank(item)
+            before = found.get(item.pid, Standing(0, 0))
+            found[item.pid] = Standing(max(level, before.level), item.attained + before.attained)
+        return found
 
     def kv_of(self, pid: int) -> tuple[Place, int]:
         """Where the newest context of a process is, and how many tokens long."""

@@ -7,7 +7,7 @@ import re
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from aios.cores.core import Sequence, Step
 from aios.errors import AiosError
@@ -18,7 +18,7 @@ from aios.syscalls import SchedulingClass
 @dataclass(slots=True)
 class Ticket:
     """Who asks, and how urgent it is; the scheduler writes down what became of it. `kind`: programs of one
-    kind are expected to be of like size. `weight`: of its group.
+    kind are expected to be of like size. `weight`: of its group. `path` and `ahead` as of `Item`.
 
     Times are `time.monotonic()` seconds. `queue_s`: ready without a slot, over all waits; `run_s`: in a slot;
     `first_token`: when the first token came."""
@@ -33,6 +33,8 @@ class Ticket:
     weight: float = 1.0
     priority: int = 0
     deadline: float | None = None
+    path: float | None = None
+    ahead: float | None = None
     arrival: float = field(default_factory=time.monotonic)
     queue_s: float = 0.0
     run_s: float = 0.0
@@ -58,6 +60,14 @@ class Run:
     def hand(self, step: Step | AiosError) -> None:
         self.unread.append(step)
         self.wake.set()
+
+
+class Standing(NamedTuple):
+    """How the calls of a process stand with the policy: the worst `level` (0 is served first), and tokens of
+    work `attained` by those under way."""
+
+    level: int
+    attained: int
 
 
 def kind_of(name: str) -> str:

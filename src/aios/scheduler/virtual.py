@@ -78,6 +78,7 @@ class VirtualCore:
         self._running: list[Stay] = []
         self._stays: dict[Item, Stay] = {}
         self._burst: Burst | None = None
+        self._arrived = False
         self._lengths = LengthPredictor()
         self._ids = itertools.count(1)
 
@@ -88,11 +89,12 @@ class VirtualCore:
 
     def submit(self, session: Session, now: float) -> None:
         """The next call of `session` came."""
-        session.context = self._contexts.begin(session)
+        session.context = self._contexts.begin(session, now)
         session.prompted += session.context
         stay = Stay(session, self._item(session, now))
         self._stays[stay.item] = stay
         self._enqueue(stay, now)
+        self._arrived = True
         if self._burst is None:
             self._begin(now)
         else:
@@ -137,14 +139,14 @@ class VirtualCore:
         stay.wait += waited
         stay.session.longest_wait = max(stay.session.longest_wait, waited)
         stay.item.quantum_used = 0
-        stay.kv, seconds = self._contexts.seat(stay.session)
+        stay.kv, seconds = self._contexts.seat(stay.session, now)
         self._running.append(stay)
         return seconds
 
     def _leave(self, stay: Stay, now: float, *, ended: bool) -> None:
         self._running.remove(stay)
         item, session = stay.item, stay.session
-        self._contexts.leave(session, item.generated, stay.kv)
+        self._contexts.leave(session, now, stay.kv, item.generated, ended=ended)
         self.policy.left(item, now, ended=ended)
         if not ended:
             self._enqueue(stay, now)
@@ -170,19 +172,25 @@ class VirtualCore:
             self.busy += self.until - now
 
     def _fill(self, now: float) -> float:
-        """Whom the policy selects gets a slot, whom it wants out leaves. Seconds that moving KV took."""
-        seconds = 0.0
-        while True:
-            while len(self._running) < self.slots and len(self.policy):
-                item = self.policy.select(now, lambda item: True)
-                if item is None:
-                    break
-                seconds += self._seat(self._stays[item], now)
-            out = self.policy.preempt([s.item for s in self._running], now) if len(self.policy) else []
-            if not out:
-                return seconds
-            for item in out:
+        """Free slots go to whom the policy selects. With somebody who arrived it is asked who must leave, else
+        only of those who used their quantum up, as the mechanism does. Seconds that moving KV took."""
+        seconds = self._select(now)
+        arrived, self._arrived = self._arrived, False
+        asked = [s.item for s in self._running if arrived or s.item.quantum_used >= self._quantum]
+        if asked and len(self.policy):
+            for item in self.policy.preempt(asked, now):
                 self._leave(self._stays[item], now, ended=False)
+            seconds += self._select(now)
+        return seconds
+
+    def _select(self, now: float) -> float:
+        seconds = 0.0
+        while len(self._running) < self.slots and len(self.policy):
+            item = self.policy.select(now, lambda item: True)
+            if item is None:
+                break
+            seconds += self._seat(self._stays[item], now)
+        return seconds
 
     def _plan(self, start: float) -> Burst:
         spans: list[tuple[Stay, int]] = []

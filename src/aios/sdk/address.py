@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
@@ -36,6 +36,12 @@ class Address:
             if not (text.isascii() and text.isprintable()):
                 raise BadRequest(f"This {what} fits into no HTTP header.", "Use printable ASCII characters.")
         return cls(_checked(url), key, agent)
+
+    def child(self, name: str) -> Address:
+        """Of a process below this caller's. Raises BadRequest: who has no name can have no child."""
+        if not self.agent:
+            raise BadRequest("This client has no agent name.", "Give it one: Client(agent=…).", param="agent")
+        return replace(self, agent=f"{self.agent}/{name}")
 
     def headers(self) -> dict[str, str]:
         headers = {"Content-Type": "application/json", "User-Agent": "aios-sdk"}

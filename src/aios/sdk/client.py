@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, overload
 
@@ -21,10 +21,12 @@ from aios.sdk.transport import ENDLESS, RETRIES, TIMEOUT, Tries, checked, failur
 from aios.syscalls import (
     Completion,
     ContextInfo,
+    DeclarePlan,
     Embeddings,
     Exit,
     GroupInfo,
     Nice,
+    PlanStep,
     ProcessInfo,
     Result,
     Spawn,
@@ -38,8 +40,9 @@ class AsyncClient:
     """Talks to a kernel (or any OpenAI-compatible endpoint) as one agent.
 
     `base_url`, `api_key` and `agent` default to the environment, then to this user's daemon. Use as an async
-    context manager, or `await close()`. Broken connections and 429/502/503 are tried again with the same
-    idempotency key, so nothing runs twice. Raises the kernel's errors (aios.errors)."""
+    context manager, or `await close()`. `options`: of `chat` and `complete`, for all calls that don't say
+    otherwise (priority, scheduling_class, deadline_s, model, …). Broken connections and 429/502/503 are tried
+    again with the same idempotency key, so nothing runs twice. Raises the kernel's errors (aios.errors)."""
 
     def __init__(
         self,
@@ -47,12 +50,13 @@ class AsyncClient:
         *,
         api_key: str | None = None,
         agent: str | None = None,
+        options: Mapping[str, Any] | None = None,
         retries: int = RETRIES,
         timeout: httpx.Timeout | float = TIMEOUT,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.address = Address.find(base_url, api_key, agent)
-        self._retries = retries
+        self._options, self._retries = dict(options or {}), retries
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
         self._http = httpx.AsyncClient(
             base_url=self.address.url, headers=self.address.headers(), timeout=timeout, limits=limits,
@@ -84,12 +88,12 @@ class AsyncClient:
         """Go on with a conversation. `options`: those of the OpenAI API (model, tools, tool_choice,
         response_format, temperature, max_tokens, stop, n, seed, …) and the kernel's (priority, deadline_s,
         idempotency_key). With `stream` an iterator of deltas, else the whole answer."""
-        request = requests.chat(messages, options)
+        request = requests.chat(messages, {**self._options, **options})
         return AsyncDeltas(self._lines(request.streamed())) if stream else await self.request(request)
 
     async def complete(self, prompt: str | Sequence[int], **options: Any) -> Completion:
         """Go on with a text. Options as of `chat`."""
-        return await self.request(requests.text(prompt, options))
+        return await self.request(requests.text(prompt, {**self._options, **options}))
 
     async def embed(self, inputs: Sequence[str], model: str = "") -> Embeddings:
         """One vector a text."""
@@ -110,6 +114,21 @@ class AsyncClient:
     async def spawn(self, name: str, **options: Any) -> ProcessInfo:
         """Make a child process (options: fields of `Spawn`)."""
         return await self.request(requests.process(Spawn(name=name, **options)))
+
+    async def fork(self, name: str, **options: Any) -> AsyncClient:
+        """A client of a child process of this one (options: fields of `Spawn`). It may go on from the same
+        conversation: what the two have in common is computed once."""
+        child = self.address.child(name)
+        await self.spawn(child.agent, **options)
+        return AsyncClient(
+            child.url, api_key=child.key, agent=child.agent, options=self._options, retries=self._retries
+        )
+
+    async def plan(self, steps: Sequence[PlanStep]) -> ProcessInfo:
+        """Say what this client's program will do, so that the scheduler knows what is left of it and which
+        calls hold up others. A call says which step it is by `step=`; else it is the next one that can be
+        done."""
+        return await self.request(requests.process(DeclarePlan(steps=tuple(steps))))
 
     async def kill(self, pid: int, reason: str = "") -> ProcessInfo:
         """End a process and its children; their calls fail at once."""
@@ -196,12 +215,13 @@ class Client:
         *,
         api_key: str | None = None,
         agent: str | None = None,
+        options: Mapping[str, Any] | None = None,
         retries: int = RETRIES,
         timeout: httpx.Timeout | float = TIMEOUT,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.address = Address.find(base_url, api_key, agent)
-        self._retries = retries
+        self._options, self._retries = dict(options or {}), retries
         self._http = httpx.Client(
             base_url=self.address.url, headers=self.address.headers(), timeout=timeout, transport=transport,
             trust_env=False,
@@ -227,11 +247,11 @@ class Client:
     def chat(
         self, messages: Sequence[MessageLike], *, stream: bool = False, **options: Any
     ) -> Completion | Deltas:
-        request = requests.chat(messages, options)
+        request = requests.chat(messages, {**self._options, **options})
         return Deltas(self._lines(request.streamed())) if stream else self.request(request)
 
     def complete(self, prompt: str | Sequence[int], **options: Any) -> Completion:
-        return self.request(requests.text(prompt, options))
+        return self.request(requests.text(prompt, {**self._options, **options}))
 
     def embed(self, inputs: Sequence[str], model: str = "") -> Embeddings:
         return self.request(requests.embed(inputs, model))
@@ -247,6 +267,16 @@ class Client:
 
     def spawn(self, name: str, **options: Any) -> ProcessInfo:
         return self.request(requests.process(Spawn(name=name, **options)))
+
+    def fork(self, name: str, **options: Any) -> Client:
+        child = self.address.child(name)
+        self.spawn(child.agent, **options)
+        return Client(
+            child.url, api_key=child.key, agent=child.agent, options=self._options, retries=self._retries
+        )
+
+    def plan(self, steps: Sequence[PlanStep]) -> ProcessInfo:
+        return self.request(requests.process(DeclarePlan(steps=tuple(steps))))
 
     def kill(self, pid: int, reason: str = "") -> ProcessInfo:
         return self.request(requests.signal(pid, "kill", reason))

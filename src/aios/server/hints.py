@@ -40,6 +40,8 @@ class Hints(Caller):
     """Seconds after which the call fails. Header `X-Deadline`."""
     window: WindowPolicy | None = None
     """What happens when the conversation outgrows the model's window. Header `X-Window`."""
+    step: str | None = None
+    """Which step of the program's declared plan the call is. Header `X-Step`."""
     idempotency_key: str | None = None
     """A call of the same key gets the stored answer. Header `Idempotency-Key`."""
 
@@ -51,6 +53,7 @@ def hints_of(headers: Headers) -> Hints:
         scheduling_class=_read(headers, "X-Scheduling-Class", SchedulingClass, "a scheduling class"),
         deadline_s=_seconds(headers),
         window=_read(headers, "X-Window", WindowPolicy, "a window policy"),
+        step=headers.get("x-step"),
         idempotency_key=headers.get("idempotency-key") or None,
     )
 

@@ -135,6 +135,9 @@ class Sampled(Hints):
     repetition_penalty: Annotated[float, Meta(gt=0)] | None = None
     seed: int | None = None
     logit_bias: dict[int, float] | None = None
+    num_beams: Annotated[int, Meta(ge=1, le=128)] | None = None
+    """AIOS: search with so many beams instead of sampling."""
+    length_penalty: float | None = None
     response_format: WireFormat | None = None
     n: Annotated[int, Meta(ge=1, le=128)] | None = None
     stop: str | list[str] | None = None
@@ -156,7 +159,7 @@ class Sampled(Hints):
 
     def hinted(self, hints: Hints) -> dict[str, Any]:
         """What both kinds of call take from the headers, else from the body."""
-        names = ("priority", "scheduling_class", "deadline_s", "window")
+        names = ("priority", "scheduling_class", "deadline_s", "window", "step")
         given = {name: getattr(hints, name) or getattr(self, name) for name in names}
         return {name: value for name, value in given.items() if value is not None}
 
@@ -184,6 +187,8 @@ class ChatRequest(Sampled, kw_only=True):
     function_call: Literal["auto", "none"] | NamedFunction | None = None
     logprobs: bool | None = None
     top_logprobs: Rivals | None = None
+    continue_final_message: bool | None = None
+    """Go on with the last message, which is the assistant's, instead of a new one."""
 
     def legacy_functions(self) -> bool:
         return self.functions is not None and not self.tools
@@ -205,6 +210,7 @@ class ChatRequest(Sampled, kw_only=True):
             n=self.n or 1,
             stream=bool(self.stream),
             logprobs=(self.top_logprobs or 0) if self.logprobs else None,
+            continues=bool(self.continue_final_message),
             idempotency_key=hints.idempotency_key or self.idempotency_key,
             extra=extra,
             **self.hinted(hints),

@@ -17,13 +17,14 @@ from aios.events import (
     FirstToken,
     Interrupted,
     PolicyChanged,
+    Promoted,
     Queued,
     WindowChanged,
 )
 
 AGENTS = 1
 """Track group of the processes; cores come after it."""
-INSTANTS = (FirstToken, Interrupted, ContextMoved, WindowChanged)
+INSTANTS = (FirstToken, Interrupted, Promoted, ContextMoved, WindowChanged)
 
 
 class Timeline:
@@ -126,12 +127,14 @@ def chrome_trace(events: Iterable[Event], names: Mapping[int, str]) -> dict[str,
     return timeline.chrome()
 
 
-def _words(event: FirstToken | Interrupted | ContextMoved | WindowChanged) -> str:
+def _words(event: FirstToken | Interrupted | Promoted | ContextMoved | WindowChanged) -> str:
     match event:
         case FirstToken():
             return "first token"
         case Interrupted():
             return f"interrupt ({event.why})"
+        case Promoted():
+            return f"promote to {event.scheduling_class}"
         case ContextMoved():
             return f"context {event.where}"
         case WindowChanged():

@@ -86,7 +86,9 @@ class ChatFormat:
         if not call.messages:
             raise BadRequest("`messages` is empty.", "Send at least one message.", param="messages")
         tools = _offered(call)
-        text = self._conversation(call.messages, tools)
+        begun = _begun(call)
+        text = self._conversation(call.messages[:-1] if call.continues else call.messages, tools)
+        text += self._guarded(begun)
         free = call.tool_choice == "auto" and call.response_format.type == "text"
         bare = hermes.bare_names(tools) if free else ()
         return Prompt(tuple(text.split(_GUARD)), _grammar(call, tools), stop, calls=bool(tools), bare=bare)
@@ -197,6 +199,17 @@ def _arguments(text: str) -> RawJson | str:
     except (ValueError, RecursionError):
         return text
     return RawJson(text or "{}", cast("dict[str, Any]", value)) if isinstance(value, dict) else text
+
+
+def _begun(call: Generate) -> str:
+    """The part of the answer that is there already. Raises BadRequest."""
+    if not call.continues:
+        return ""
+    last = call.messages[-1]
+    if last.role != "assistant" or last.tool_calls or len(call.messages) < 2:
+        mend = "End `messages` with the text that the assistant is to go on with."
+        raise BadRequest("There is no unfinished answer to go on with.", mend, param="continue_final_message")
+    return last.content or ""
 
 
 def _offered(call: Generate) -> tuple[ToolSpec, ...]:

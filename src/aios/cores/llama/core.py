@@ -12,25 +12,29 @@ import logging
 import os
 import secrets
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass
 
 import msgspec
 
 from aios.config import CoreSettings
-from aios.cores.core import Capabilities, ContextSpec, Ended, Seat, Sequence, Step, Yielded
+from aios.cores.core import Branch, Capabilities, ContextSpec, Seat, Sequence, Step
 from aios.cores.llama import grammar
+from aios.cores.llama.arena import Arena
 from aios.cores.llama.chat import ChatFormat, Prompt
+from aios.cores.llama.keeper import LlamaKeeper, fingerprint
 from aios.cores.llama.link import WorkerLost
 from aios.cores.llama.messages import (
+    BeamDone,
+    BeamStep,
+    Damaged,
     Done,
     EmbedTexts,
     Failed,
     FromWorker,
     Left,
+    Moved,
     Options,
     Ready,
     Seated,
-    Start,
     Stop,
     Token,
     TokenIds,
@@ -38,29 +42,19 @@ from aios.cores.llama.messages import (
     Tokens,
     ToWorker,
     Vectors,
-    to_wire,
 )
 from aios.cores.llama.parking import ParkingMemory
+from aios.cores.llama.progress import Mail, Progress, Sampled, Searched, error_of
 from aios.cores.llama.supervisor import Supervisor
 from aios.cores.llama.toolcalls import AnswerParser
-from aios.errors import AiosError, BadRequest, ContextOverflow, CoreUnavailable, by_code
+from aios.errors import AiosError, BadRequest, ContextOverflow, CoreUnavailable
 from aios.events import EventBus
 from aios.models.store import ModelStore
-from aios.syscalls import Delta, Embed, Embeddings, FinishReason, Generate, Sampling, TokenLogprob, Usage
+from aios.syscalls import Embed, Embeddings, Generate, Usage
 
 log = logging.getLogger(__name__)
 
-Mail = Seated | Token | Done | Left | Failed | AiosError
-
-
-@dataclass(slots=True)
-class Progress:
-    """This core's part of a sequence: how to draw, when to stop, and how to read the text."""
-
-    prompt: Prompt
-    parser: AnswerParser
-    seed: int
-    max_tokens: int
+Reply = TokenIds | Vectors | Moved
 
 
 class LlamaCore:
@@ -71,10 +65,13 @@ class LlamaCore:
         self._settings = settings
         self._path = (store or ModelStore()).resolve(settings.model)
         self._parking = ParkingMemory(int(settings.kv_ram_mb * 2**20))
+        self._arena = Arena(self._parking.fd, self._parking.size)
+        self._keeper: LlamaKeeper | None = None
         self._format: ChatFormat | None = None
-        self._ids = itertools.count(1)
+        # A sequence may go on in another core: its number must be nobody else's there.
+        self._ids = itertools.count(secrets.randbits(60))
         self._mailboxes: dict[int, asyncio.Queue[Mail]] = {}
-        self._requests: dict[int, asyncio.Future[TokenIds | Vectors]] = {}
+        self._requests: dict[int, asyncio.Future[Reply]] = {}
         self._worker = Supervisor(
             settings.name,
             self._options(),
@@ -112,6 +109,8 @@ class LlamaCore:
                 ram_bytes=self._parking.size,
                 align=settings.prefill_chunk if settings.deterministic else 1,
                 truncatable=ready.info.truncatable,
+                prefill_s=ready.prefill_s,
+                keeper=self._keeper,
             ),
         )
 
@@ -128,6 +127,8 @@ class LlamaCore:
 
     async def start(self, tasks: asyncio.TaskGroup) -> None:
         await self._worker.start(tasks)
+        mark = await asyncio.to_thread(fingerprint, self._path, self._settings)
+        self._keeper = LlamaKeeper(mark, self._arena, self._ask)
         info = self._worker.ready.info
         self._format = ChatFormat(
             info.chat_template, bos=info.bos, eos=info.eos, model_name=self.models[0], control=info.control
@@ -137,6 +138,7 @@ class LlamaCore:
 
     async def close(self) -> None:
         await self._worker.close()
+        self._arena.close()
         self._parking.close()
 
     def _options(self) -> Options:
@@ -169,15 +171,17 @@ class LlamaCore:
                 for token in tokens:
                     if mailbox := self._mailboxes.get(token.id):
                         mailbox.put_nowait(token)
-            case Seated() | Done() | Left():
+            case Seated() | BeamStep() | BeamDone() | Done() | Left():
                 if mailbox := self._mailboxes.get(message.id):
                     mailbox.put_nowait(message)
             case Failed():
                 if mailbox := self._mailboxes.get(message.id):
                     mailbox.put_nowait(message)
                 elif (future := self._requests.get(message.id)) and not future.done():
-                    future.set_exception(_error(message))
-            case TokenIds() | Vectors():
+                    future.set_exception(error_of(message))
+            case Damaged(path=path, why=why):
+                log.warning("core %s can't use the swap file %s: %s", self.name, path, why)
+            case TokenIds() | Vectors() | Moved():
                 if (future := self._requests.get(message.request)) and not future.done():
                     future.set_result(message)
             case Ready():
@@ -200,19 +204,38 @@ class LlamaCore:
                 "Shorten the conversation, or raise `context` of the core.",
                 param="messages",
             )
+        most, bias = min(call.max_tokens or room, room), self._bias(call)
+        if call.sampling.num_beams > 1:
+            return [self._searched(call, pid, group, tokens, prompt, most, bias)]
         seed = secrets.randbits(63) if call.sampling.seed is None else call.sampling.seed
+        sampling = msgspec.structs.replace(call.sampling, logit_bias=bias)
         return [
             Sequence(
                 id=next(self._ids), call=call, pid=pid, group=group, choice=choice, tokens=tokens,
-                state=Progress(
-                    prompt=prompt,
-                    parser=AnswerParser(prompt),
-                    seed=(seed + choice) % 2**63,
-                    max_tokens=min(call.max_tokens or room, room),
-                ),
+                state=Sampled(prompt, AnswerParser(prompt), (seed + choice) % 2**63, most, sampling),
             )
             for choice in range(call.n)
         ]  # fmt: skip
+
+    def _searched(
+        self, call: Generate, pid: int, group: str, tokens: list[int], prompt: Prompt, most: int,
+        bias: dict[int, float],
+    ) -> Sequence:  # fmt: skip
+        beams, slots = call.sampling.num_beams, self._settings.slots
+        if beams > slots:
+            mend = f"Ask for at most {slots}, or raise `slots` of the core."
+            raise BadRequest(
+                f"{beams} beams need {beams} slots; the core has {slots}.", mend, param="num_beams"
+            )
+        if call.n > beams:
+            raise BadRequest("`n` is more than `num_beams`.", "Search with more beams.", param="n")
+        if prompt.grammar or call.logprobs is not None:
+            mend = "Leave out num_beams, or the tools, the format or the logprobs."
+            raise BadRequest("Beam search takes no grammar and no logprobs.", mend, param="num_beams")
+        return Sequence(
+            id=next(self._ids), call=call, pid=pid, group=group, tokens=tokens, width=beams,
+            branches=[Branch()], state=Searched(prompt, most, bias, call.sampling.length_penalty),
+        )  # fmt: skip
 
     async def run(self, sequence: Sequence, seat: Seat) -> AsyncGenerator[Step, None]:
         progress: Progress = sequence.state
@@ -221,11 +244,11 @@ class LlamaCore:
         self._mailboxes[sequence.id] = mailbox
         over = False
         try:
-            self._worker.send(self._start_of(sequence, progress, seat))
+            self._worker.send(progress.start(sequence, seat))
             while not over:
                 mail = await mailbox.get()
-                over = not isinstance(mail, Seated | Token)
-                for step in self._steps(sequence, progress, mail):
+                over = not isinstance(mail, Seated | Token | BeamStep)
+                for step in progress.steps(sequence, mail):
                     yield step
         finally:
             del self._mailboxes[sequence.id]
@@ -245,78 +268,10 @@ class LlamaCore:
         vectors = tuple(tuple(vector) for vector in answer.vectors)
         return Embeddings(model=self.models[0], vectors=vectors, usage=Usage(prompt_tokens=answer.tokens))
 
-    def _start_of(self, sequence: Sequence, progress: Progress, seat: Seat) -> Start:
-        return Start(
-            id=sequence.id,
-            slot=seat.slot,
-            reuse=seat.cached,
-            tokens=sequence.tokens,
-            generated=sequence.generated,
-            ops=[to_wire(op) for op in seat.ops],
-            sampling=self._sampling(sequence.call),
-            seed=progress.seed,
-            max_tokens=progress.max_tokens,
-            stop=list(progress.prompt.stop),
-            logprobs=sequence.call.logprobs,
-            grammar=progress.prompt.grammar,
-        )
-
-    def _sampling(self, call: Generate) -> Sampling:
+    def _bias(self, call: Generate) -> dict[int, float]:
         """With `ignore_eos` (an extension that other engines have too) the model can't end its answer."""
-        if not call.extra.get("ignore_eos"):
-            return call.sampling
-        never = dict.fromkeys(self.end_tokens, float("-inf"))
-        return msgspec.structs.replace(call.sampling, logit_bias={**call.sampling.logit_bias, **never})
-
-    def _steps(self, sequence: Sequence, progress: Progress, mail: Mail) -> list[Step]:
-        """What a message from the worker means for the sequence. Raises what the worker reports as failed."""
-        match mail:
-            case Seated(cached=cached):
-                sequence.kv = cached
-                sequence.prefilled += max(0, len(sequence.tokens) - cached)
-                return []
-            case Token():
-                sequence.generated.append(mail.token)
-                sequence.kv = len(sequence.tokens) + len(sequence.generated) - 1
-                return [self._delta(sequence, progress, mail)]
-            case Done():
-                sequence.kv = mail.kv_tokens
-                return self._end(sequence, progress, mail)
-            case Left(kv_tokens=kv):
-                sequence.kv = kv
-                return [Yielded()]
-            case WorkerLost():
-                sequence.kv = 0
-                return [Yielded(why="core_lost")]
-            case Failed():
-                raise _error(mail)
-            case AiosError():
-                raise mail
-
-    def _delta(self, sequence: Sequence, progress: Progress, token: Token) -> Delta:
-        content, calls = progress.parser.push(token.text)
-        logprobs = (_logprob(token.logprobs),) if token.logprobs else ()
-        return Delta(choice=sequence.choice, content=content, tool_calls=calls, tokens=1, logprobs=logprobs)
-
-    def _end(self, sequence: Sequence, progress: Progress, done: Done) -> list[Step]:
-        content, calls = progress.parser.push(done.text)
-        rest, more, called = progress.parser.finish()
-        steps: list[Step] = []
-        if content or rest or calls or more:
-            steps.append(
-                Delta(choice=sequence.choice, content=content + rest, tool_calls=calls + more, tokens=0)
-            )
-        reason: FinishReason = "length" if done.reason == "length" else "tool_calls" if called else "stop"
-        prompt = len(sequence.tokens)
-        steps.append(
-            Ended(
-                reasons={sequence.choice: reason},
-                prompt_tokens=prompt,
-                completion_tokens=len(sequence.generated),
-                cached_tokens=max(0, prompt - sequence.prefilled),
-            )
-        )
-        return steps
+        never = dict.fromkeys(self.end_tokens, float("-inf")) if call.extra.get("ignore_eos") else {}
+        return {**call.sampling.logit_bias, **never}
 
     # -- the worker --------------------------------------------------------------------------------
 
@@ -333,7 +288,7 @@ class LlamaCore:
         answer = await self._ask(lambda i: Tokenize(request=i, parts=parts, special=True, bos=bos))
         return answer.ids if isinstance(answer, TokenIds) else []
 
-    async def _ask(self, question: Callable[[int], ToWorker]) -> TokenIds | Vectors:
+    async def _ask(self, question: Callable[[int], ToWorker]) -> Reply:
         while True:
             await self._worker.wait()
             request = next(self._ids)
@@ -345,12 +300,3 @@ class LlamaCore:
                 continue  # asked the old worker: ask the new one
             finally:
                 del self._requests[request]
-
-
-def _error(failed: Failed) -> AiosError:
-    return by_code().get(failed.code, CoreUnavailable)(failed.what, failed.mend)
-
-
-def _logprob(rows: list[tuple[str, bytes, float]]) -> TokenLogprob:
-    chosen, *rivals = (TokenLogprob(token=text, logprob=p, bytes=tuple(raw)) for text, raw, p in rows)
-    return TokenLogprob(token=chosen.token, logprob=chosen.logprob, bytes=chosen.bytes, top=tuple(rivals))

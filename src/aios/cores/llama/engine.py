@@ -11,16 +11,28 @@ In *deterministic* mode each sequence is decoded in a call of its own and prompt
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aios.cores.core import Copy, Save
+from aios.cores.core import Copy, Save, SwapOut
 from aios.cores.llama.arena import Arena
 from aios.cores.llama.generation import Generation
-from aios.cores.llama.messages import Done, FromWorker, Left, Options, Seated, Token, Tokens, from_wire
+from aios.cores.llama.lanes import BeamRun, Lane
+from aios.cores.llama.messages import (
+    BeamDone,
+    Done,
+    FromWorker,
+    Left,
+    Options,
+    Seated,
+    Token,
+    Tokens,
+    from_wire,
+)
 from aios.cores.llama.model import Model
 from aios.cores.llama.slots import Slots
 from aios.errors import CoreError, ModelError
@@ -30,7 +42,7 @@ from aios.errors import CoreError, ModelError
 class Span:
     """A piece of work: the next `count` tokens of a generation. `last`: its logits are to be sampled."""
 
-    generation: Generation
+    generation: Generation | Lane
     count: int
     last: bool
 
@@ -71,8 +83,10 @@ class Engine:
         self._context = self._open(options)
         self.slots = Slots(self._lib, self._ffi, self._context, options.slots, arena)
         self._batch = Batch(self._lib, options.prefill_chunk + options.slots)
-        self._pending: list[Generation] = []
-        self._running: dict[int, Generation] = {}
+        self._pending: list[Generation | Lane] = []
+        self._running: dict[int, Generation | Lane] = {}
+        """By slot, in the order in which they started."""
+        self._searches: dict[int, BeamRun] = {}
         self.window: int = self._lib.llama_n_ctx_seq(self._context)
 
     def _open(self, options: Options) -> Any:
@@ -92,18 +106,23 @@ class Engine:
             )
         return context
 
-    def measure_state(self) -> tuple[int, int]:
-        """Bytes of a parked context: (fixed part, part per token), found by saving two small ones."""
+    def measure(self) -> tuple[int, int, float]:
+        """Bytes of a parked context: (fixed part, part per token), found by saving two small ones; and seconds
+        that a token of a prompt takes."""
         sizes: list[int] = []
+        took = 0.0
         for count in (1, 33):
+            began = time.perf_counter()
             self._batch.clear()
             for i in range(count):
                 self._batch.add(0, i, 0, logits=False)
             self._lib.llama_decode(self._context, self._batch.data)
             sizes.append(self._lib.llama_state_seq_get_size(self._context, 0))
+            took = time.perf_counter() - began
             self._lib.llama_memory_seq_rm(self._lib.llama_get_memory(self._context), 0, -1, -1)
         per_token = -(-(sizes[1] - sizes[0]) // 32)
-        return sizes[0] + per_token, per_token + 4  # an extent also holds the token ids, 4 bytes each
+        # An extent also holds the token ids, 4 bytes each.
+        return sizes[0] + per_token, per_token + 4, took / 33
 
     # -- commands ----------------------------------------------------------------------------------
 
@@ -111,16 +130,24 @@ class Engine:
         """Run `generation` in its slot, after its operations on KV; in the order of these calls."""
         self._pending.append(generation)
 
+    def search(self, run: BeamRun) -> None:
+        """Run a beam search in its slots."""
+        self._searches[run.id] = run
+        self._pending.extend(run.lanes)
+
     def stop(self, sequence: int) -> Left | None:
         """Take a sequence out of its slot. None if it is not running (it ended, or is not seated yet: then it
         leaves as soon as it is, since the kernel counts on its operations on KV)."""
-        generation = self._running.pop(sequence, None)
-        if generation:
-            return Left(id=sequence, kv_tokens=self.slots.length(generation.slot))
-        for generation in self._pending:
-            if generation.id == sequence:
-                generation.reason = "stopped"
-        return None
+        mine = [each for each in self._running.values() if each.id == sequence]
+        pending = [each for each in self._pending if each.id == sequence]
+        for each in pending:
+            each.reason = "stopped"
+        if pending or not mine:
+            return None
+        for each in mine:
+            del self._running[each.slot]
+        run = self._searches.pop(sequence, None)
+        return Left(id=sequence, kv_tokens=run.kv_tokens(self.slots) if run else self._kv(mine[0]))
 
     @property
     def idle(self) -> bool:
@@ -139,34 +166,57 @@ class Engine:
         if tokens:
             out.append(Tokens(tokens=tokens))
         out.extend(self._collect())
+        for run in [run for run in self._searches.values() if run.ready]:
+            out.append(self._widen(run))
         return out
+
+    def _widen(self, run: BeamRun) -> FromWorker:
+        for lane in run.lanes:
+            del self._running[lane.slot]
+        happened = run.step(self.slots)
+        if isinstance(happened, BeamDone):
+            del self._searches[run.id]
+        else:
+            self._running |= {lane.slot: lane for lane in run.lanes}
+        return happened
 
     def _admit(self) -> list[FromWorker]:
         """Seat pending generations in order, up to the first that needs what is still being prefilled."""
         out: list[FromWorker] = []
         while self._pending:
             generation = self._pending[0]
-            ops = [from_wire(op) for op in generation.start.ops]
-            taken = {g.slot: self._decoding(g) for g in self._running.values()}
+            ops = [from_wire(op) for op in generation.ops]
+            taken = {g.slot: g.waiting or self._decoding(g) for g in self._running.values()}
             if any(isinstance(op, Copy) and not taken.get(op.source, True) for op in ops):
                 break  # its prefix is on the way: computing it twice would cost more than waiting
             if generation.slot in taken:
                 break
             del self._pending[0]
             for op in ops:
-                if isinstance(op, Save) or op.slot == generation.slot:
-                    self.slots.apply(op)
+                if isinstance(op, Save | SwapOut) or op.slot == generation.slot:
+                    self.slots.apply(op, generation.images)
+            generation.images = {}
             if generation.reason:
-                out.append(Left(id=generation.id, kv_tokens=self.slots.length(generation.slot)))
+                out.extend(self._gone(generation))
                 continue
             out.append(Seated(id=generation.id, cached=self._seat(generation)))
-            self._running[generation.id] = generation
+            self._running[generation.slot] = generation
         return out
 
-    def _seat(self, generation: Generation) -> int:
+    def _gone(self, generation: Generation | Lane) -> list[FromWorker]:
+        """It was stopped before it had its slot; of a search, when the last lane is."""
+        if any(each.id == generation.id for each in self._pending):
+            return []
+        self._searches.pop(generation.id, None)
+        mine = [each for each in (*self._running.values(), generation) if each.id == generation.id]
+        for each in mine:
+            self._running.pop(each.slot, None)
+        return [Left(id=generation.id, kv_tokens=min(self._kv(each) for each in mine))]
+
+    def _seat(self, generation: Generation | Lane) -> int:
         """Keep what the slot holds of the generation's KV; returns how many tokens of it."""
         slot, prompt = generation.slot, generation.prompt_length
-        cached = min(self.slots.common(slot, generation.context), generation.start.reuse)
+        cached = min(self.slots.common(slot, generation.context), generation.reuse)
         held = self.slots.held[slot]
         if self.options.deterministic and not (held.prompt == prompt and cached >= prompt):
             # Only whole chunks of a prompt are what this generation would have computed itself.
@@ -184,7 +234,7 @@ class Engine:
         for generation in self._running.values():
             if budget <= 0:
                 break
-            if not self._decoding(generation):
+            if not generation.waiting and not self._decoding(generation):
                 span = self._prefill_span(generation, budget)
                 prefill.append(span)
                 budget -= span.count
@@ -194,7 +244,7 @@ class Engine:
             return [[span] for span in decoding + prefill]
         return [decoding + prefill] if decoding or prefill else []
 
-    def _prefill_span(self, generation: Generation, budget: int) -> Span:
+    def _prefill_span(self, generation: Generation | Lane, budget: int) -> Span:
         done, total = self._kv(generation), len(generation.context)
         count = min(total - done, budget)
         if self.options.deterministic:
@@ -232,17 +282,17 @@ class Engine:
 
     def _collect(self) -> list[FromWorker]:
         """Take out the generations that ended in this step."""
-        ended = [g for g in self._running.values() if g.reason is not None]
+        ended = [g for g in self._running.values() if isinstance(g, Generation) and g.reason is not None]
         for generation in ended:
-            del self._running[generation.id]
+            del self._running[generation.slot]
         return [
             Done(id=g.id, reason=g.reason or "stop", text=g.held_back(), kv_tokens=self._kv(g)) for g in ended
         ]
 
-    def _kv(self, generation: Generation) -> int:
+    def _kv(self, generation: Generation | Lane) -> int:
         return self.slots.length(generation.slot)
 
-    def _decoding(self, generation: Generation) -> bool:
+    def _decoding(self, generation: Generation | Lane) -> bool:
         """Only its newest token is missing: the next step is a plain decode. In deterministic mode a prompt's
         last token is part of its chunk, never decoded alone, except where the chunk has just that one."""
         missing = len(generation.context) - self._kv(generation)

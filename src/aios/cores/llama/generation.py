@@ -6,6 +6,9 @@ anywhere by replaying those tokens, and an interrupt, another slot or a new work
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,17 +16,27 @@ from aios.cores.llama.grammar import GrammarFactory
 from aios.cores.llama.messages import Start, Token
 from aios.cores.llama.model import Vocabulary
 from aios.cores.llama.sampler import Sampler
+from aios.cores.llama.swapfile import Image
 from aios.cores.llama.text import TextStream
 
 LogprobRow = tuple[str, bytes, float]
 
 
 class Generation:
-    """`context` is prompt and generated tokens; `reason` is set when it ended. Raises InvalidSchema for a
-    grammar that can't be compiled or met within `max_tokens`."""
+    """`context` is prompt and generated tokens; `reason` is set when it ended. `images`: by path, of the swap
+    files that its operations name. Raises InvalidSchema for a grammar that can't be compiled or met within
+    `max_tokens`."""
 
-    def __init__(self, start: Start, vocabulary: Vocabulary, grammars: GrammarFactory) -> None:
+    def __init__(
+        self,
+        start: Start,
+        vocabulary: Vocabulary,
+        grammars: GrammarFactory,
+        images: Mapping[Path, Image] | None = None,
+    ) -> None:
         self.start = start
+        self.ops, self.reuse = start.ops, start.reuse
+        self.images = images or {}
         self.id = start.id
         self.slot = start.slot
         self.context = start.tokens + start.generated
@@ -41,6 +54,11 @@ class Generation:
             self._text.push(self._vocabulary.pieces[token])
         if self._grammar:
             self._grammar.replay(generated)
+
+    @property
+    def waiting(self) -> bool:
+        """Its logits are there, and for now it needs no others."""
+        return False
 
     @property
     def generated(self) -> list[int]:

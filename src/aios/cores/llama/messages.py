@@ -6,10 +6,12 @@ A frame is a 4-byte little-endian length and a MessagePack message. The socket i
 from __future__ import annotations
 
 import struct
+from pathlib import Path
 
 import msgspec
 
-from aios.cores.core import Copy, Extent, KvOp, Load, Save, Truncate
+from aios.cores.core import Copy, Extent, KvOp, Load, Save, SwapIn, SwapOut, Truncate
+from aios.cores.llama.beam import Hypothesis
 from aios.cores.llama.model import ModelInfo
 from aios.syscalls import Sampling
 
@@ -36,7 +38,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Op(msgspec.Struct, frozen=True, array_like=True):
-    """A KvOp on the wire: what, slot, source slot or -1, extent (offset, size, serial), tokens."""
+    """A KvOp on the wire: what, slot, source slot or -1, extent (offset, size, serial), tokens, file."""
 
     what: str
     slot: int
@@ -45,6 +47,7 @@ class Op(msgspec.Struct, frozen=True, array_like=True):
     size: int = 0
     serial: int = 0
     tokens: int = 0
+    path: str = ""
 
 
 class Start(msgspec.Struct, frozen=True, kw_only=True, tag="start"):
@@ -63,6 +66,35 @@ class Start(msgspec.Struct, frozen=True, kw_only=True, tag="start"):
     stop: list[str]
     logprobs: int | None = None
     grammar: str | None = None
+
+
+class LaneSeat(msgspec.Struct, frozen=True, array_like=True):
+    """The slot of one beam: at most `reuse` tokens of the KV that is in it after `ops` may be used."""
+
+    slot: int
+    reuse: int
+    ops: list[Op]
+
+
+class StartBeams(msgspec.Struct, frozen=True, kw_only=True, tag="start_beams"):
+    """Run a beam search over as many beams as `seats`, and answer with the `best` ones. `beams`, `scores` and
+    `ended` are those of an earlier stay; at first one beam without tokens."""
+
+    id: int
+    seats: list[LaneSeat]
+    tokens: list[int]
+    beams: list[list[int]]
+    scores: list[float]
+    ended: list[Hypothesis]
+    best: int
+    length_penalty: float
+    bias: dict[int, float]
+    max_tokens: int
+    stop: list[str]
+
+    @property
+    def ops(self) -> list[Op]:
+        return [op for seat in self.seats for op in seat.ops]
 
 
 class Stop(msgspec.Struct, frozen=True, kw_only=True, tag="stop"):
@@ -86,23 +118,32 @@ class EmbedTexts(msgspec.Struct, frozen=True, kw_only=True, tag="embed"):
     inputs: list[str | list[int]]
 
 
+class Move(msgspec.Struct, frozen=True, kw_only=True, tag="move"):
+    """Do operations on idle slots. `Moved` answers."""
+
+    request: int
+    ops: list[Op]
+
+
 class Close(msgspec.Struct, frozen=True, kw_only=True, tag="close"):
     pass
 
 
-ToWorker = Start | Stop | Tokenize | EmbedTexts | Close
+ToWorker = Start | StartBeams | Stop | Tokenize | EmbedTexts | Move | Close
 
 
 # -- from the worker --------------------------------------------------------------------------------
 
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True, tag="ready"):
-    """The engine is up. A parked context of n tokens takes `extent_base + n * extent_per_token` bytes."""
+    """The engine is up. A parked context of n tokens takes `extent_base + n * extent_per_token` bytes.
+    `prefill_s`: seconds a token of a prompt took."""
 
     info: ModelInfo
     context: int
     extent_base: int
     extent_per_token: int
+    prefill_s: float
 
 
 class Seated(msgspec.Struct, frozen=True, kw_only=True, tag="seated"):
@@ -126,6 +167,41 @@ class Tokens(msgspec.Struct, frozen=True, kw_only=True, tag="tokens"):
     """All tokens of one engine step."""
 
     tokens: list[Token]
+
+
+class BeamRow(msgspec.Struct, frozen=True, array_like=True):
+    """A beam after a step: it goes on from the `parent`-th of those before by `token`, lies in `slot`, and has
+    that `score`."""
+
+    parent: int
+    token: int
+    score: float
+    slot: int
+
+
+class BeamStep(msgspec.Struct, frozen=True, kw_only=True, tag="beam_step"):
+    """One step of a beam search: the beams that go on, and the best that ended so far."""
+
+    id: int
+    rows: list[BeamRow]
+    ended: list[Hypothesis]
+
+
+class Written(msgspec.Struct, frozen=True, array_like=True):
+    """An answer of a beam search."""
+
+    text: str
+    tokens: list[int]
+    score: float
+    reason: str
+
+
+class BeamDone(msgspec.Struct, frozen=True, kw_only=True, tag="beam_done"):
+    """A beam search ended with these answers, best first. `kv_tokens` as of `Done`."""
+
+    id: int
+    best: list[Written]
+    kv_tokens: int
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True, tag="done"):
@@ -164,7 +240,20 @@ class Vectors(msgspec.Struct, frozen=True, kw_only=True, tag="vectors"):
     tokens: int
 
 
-FromWorker = Ready | Seated | Tokens | Done | Left | Failed | TokenIds | Vectors
+class Moved(msgspec.Struct, frozen=True, kw_only=True, tag="moved"):
+    request: int
+
+
+class Damaged(msgspec.Struct, frozen=True, kw_only=True, tag="damaged"):
+    """The swap file `path` could not be used."""
+
+    path: str
+    why: str
+
+
+FromWorker = (
+    Ready | Seated | Tokens | BeamStep | BeamDone | Done | Left | Failed | TokenIds | Vectors | Moved | Damaged
+)
 
 
 def frame(message: ToWorker | FromWorker, encoder: msgspec.msgpack.Encoder) -> bytes:
@@ -183,6 +272,10 @@ def to_wire(op: KvOp) -> Op:
             return Op("copy", slot, source=source, tokens=tokens)
         case Truncate(slot, tokens):
             return Op("truncate", slot, tokens=tokens)
+        case SwapIn(slot, path, tokens):
+            return Op("swap_in", slot, tokens=tokens, path=str(path))
+        case SwapOut(e, path):
+            return Op("swap_out", -1, offset=e.offset, size=e.size, serial=e.serial, path=str(path))
 
 
 def from_wire(op: Op) -> KvOp:
@@ -194,5 +287,9 @@ def from_wire(op: Op) -> KvOp:
             return Load(op.slot, extent, op.tokens)
         case "copy":
             return Copy(op.slot, op.source, op.tokens)
+        case "swap_in":
+            return SwapIn(op.slot, Path(op.path), op.tokens)
+        case "swap_out":
+            return SwapOut(extent, Path(op.path))
         case _:
             return Truncate(op.slot, op.tokens)

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from aios.cores.core import Copy, Extent, KvOp, Load, Save, Truncate
-from aios.cores.llama.arena import Arena
+from aios.cores.core import Copy, Extent, KvOp, Load, Save, SwapIn, SwapOut, Truncate
+from aios.cores.llama.arena import Arena, Content
+from aios.cores.llama.swapfile import Image, read_swapfile, write_swapfile
+from aios.errors import CorruptState
+
+NOTHING: Mapping[Path, Image] = MappingProxyType({})
 
 
 @dataclass(slots=True)
@@ -23,21 +31,32 @@ class Slots:
     an operation whose source does not hold what was expected yields fewer tokens, never wrong ones."""
 
     def __init__(self, lib: Any, ffi: Any, context: Any, count: int, arena: Arena) -> None:
-        self._lib, self._context, self._arena = lib, context, arena
+        self._lib, self._ffi, self._context, self._arena = lib, ffi, context, arena
         self._memory = lib.llama_get_memory(context)
         self._scratch = ffi.new_allocator(should_clear_after_alloc=False)
         self.held = [Held() for _ in range(count)]
+        self.damaged: list[tuple[Path, str]] = []
+        """Swap files that could not be used, and why."""
 
     def length(self, slot: int) -> int:
         return len(self.held[slot].tokens)
 
-    def apply(self, op: KvOp) -> None:
+    def apply(self, op: KvOp, images: Mapping[Path, Image] = NOTHING) -> None:
+        """`images`: swap files that were read beforehand; others are read now."""
         match op:
             case Save(slot, extent):
                 self._save(slot, extent)
             case Load(slot, extent, tokens):
                 self._load(slot, extent)
                 self.truncate(slot, tokens)
+            case SwapIn(slot, path, tokens):
+                self.truncate(slot, 0)
+                if image := images.get(path) or self._read(path):
+                    self._restore(slot, image.view, image.content)
+                self.truncate(slot, tokens)
+            case SwapOut(extent, path):
+                with suppress(OSError):  # who reads it finds that it is not there
+                    write_swapfile(self._arena, extent, path)
             case Copy(slot, source, tokens):
                 self._copy(slot, source)
                 self.truncate(slot, tokens)
@@ -65,18 +84,30 @@ class Slots:
 
     def _save(self, slot: int, extent: Extent) -> None:
         held = self.held[slot]
-        target, room = self._arena.room(extent, len(held.tokens))
+        room = self._arena.room(extent, len(held.tokens))
         needed = self._lib.llama_state_seq_get_size(self._context, slot)
-        if not held.tokens or needed > room:
+        if not held.tokens or needed > len(room):
             return  # stays uncommitted: a later Load finds nothing there and the tokens are computed again
-        if self._lib.llama_state_seq_get_data(self._context, target, room, slot) == needed:
+        target = self._ffi.from_buffer("uint8_t[]", room, require_writable=True)
+        if self._lib.llama_state_seq_get_data(self._context, target, len(room), slot) == needed:
             self._arena.commit(extent, held.tokens, held.prompt, needed)
 
     def _load(self, slot: int, extent: Extent) -> None:
         self.truncate(slot, 0)
-        content = self._arena.content(extent)
-        if content and self._restore(slot, content.pointer, content.length):
+        if content := self._arena.content(extent):
+            self._restore(slot, self._arena.view, content)
+
+    def _restore(self, slot: int, view: memoryview, content: Content) -> None:
+        state = view[content.start : content.start + content.length]
+        if self._set(slot, self._ffi.from_buffer("uint8_t[]", state), content.length):
             self.held[slot] = Held(content.tokens, content.prompt)
+
+    def _read(self, path: Path) -> Image | None:
+        try:
+            return read_swapfile(path)
+        except (OSError, CorruptState) as error:
+            self.damaged.append((path, str(error)))
+            return None
 
     def _copy(self, slot: int, source: int) -> None:
         # Separate KV streams share nothing: the copy goes through the engine's own state format.
@@ -84,9 +115,9 @@ class Slots:
         size = self._lib.llama_state_seq_get_size(self._context, source)
         buffer = self._scratch("uint8_t[]", size)
         saved = self._lib.llama_state_seq_get_data(self._context, buffer, size, source) == size
-        if saved and self._restore(slot, buffer, size):
+        if saved and self._set(slot, buffer, size):
             held = self.held[source]
             self.held[slot] = Held(list(held.tokens), held.prompt)
 
-    def _restore(self, slot: int, source: Any, size: int) -> bool:
+    def _set(self, slot: int, source: Any, size: int) -> bool:
         return self._lib.llama_state_seq_set_data(self._context, source, size, slot) == size

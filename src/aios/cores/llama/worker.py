@@ -12,6 +12,7 @@ import socket
 import sys
 import threading
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -21,24 +22,32 @@ from aios.cores.llama.engine import Embedder, Engine
 from aios.cores.llama.ffi import Library
 from aios.cores.llama.generation import Generation
 from aios.cores.llama.grammar import GrammarFactory
+from aios.cores.llama.lanes import BeamRun
 from aios.cores.llama.messages import (
     FRAME,
     Close,
+    Damaged,
     EmbedTexts,
     Failed,
     FromWorker,
+    Move,
+    Moved,
+    Op,
     Options,
     Ready,
     Start,
+    StartBeams,
     Stop,
     TokenIds,
     Tokenize,
     ToWorker,
     Vectors,
     frame,
+    from_wire,
 )
 from aios.cores.llama.model import Model
-from aios.errors import AiosError, ContextOverflow
+from aios.cores.llama.swapfile import Image, read_swapfile
+from aios.errors import AiosError, ContextOverflow, CorruptState
 
 
 class Channel:
@@ -65,18 +74,18 @@ class Inbox:
     """Commands for the engine thread."""
 
     def __init__(self) -> None:
-        self._items: deque[Generation | Stop | EmbedTexts | Close] = deque()
+        self._items: deque[Generation | BeamRun | Stop | EmbedTexts | Move | Close] = deque()
         self._filled = threading.Event()
 
-    def put(self, item: Generation | Stop | EmbedTexts | Close) -> None:
+    def put(self, item: Generation | BeamRun | Stop | EmbedTexts | Move | Close) -> None:
         self._items.append(item)
         self._filled.set()
 
-    def take(self, *, wait: bool) -> list[Generation | Stop | EmbedTexts | Close]:
+    def take(self, *, wait: bool) -> list[Generation | BeamRun | Stop | EmbedTexts | Move | Close]:
         if wait:
             self._filled.wait()
         self._filled.clear()
-        taken: list[Generation | Stop | EmbedTexts | Close] = []
+        taken: list[Generation | BeamRun | Stop | EmbedTexts | Move | Close] = []
         while self._items:
             taken.append(self._items.popleft())
         return taken
@@ -89,7 +98,7 @@ class Worker:
         self._channel, self._options = channel, options
         library = Library()
         self._model = Model(library, Path(options.model), gpu_layers=options.gpu_layers)
-        arena = Arena(options.arena_fd, options.arena_bytes, library.ffi)
+        arena = Arena(options.arena_fd, options.arena_bytes)
         self._engine = Engine(self._model, options, arena)
         self._embedder: Embedder | None = None
         self._inbox = Inbox()
@@ -105,13 +114,14 @@ class Worker:
         )
 
     def run(self) -> None:
-        base, per_token = self._engine.measure_state()
+        base, per_token, prefill_s = self._engine.measure()
         self._channel.send(
             Ready(
                 info=self._model.info(),
                 context=self._engine.window,
                 extent_base=base,
                 extent_per_token=per_token,
+                prefill_s=prefill_s,
             )
         )
         threading.Thread(target=self._read, daemon=True).start()
@@ -122,16 +132,25 @@ class Worker:
                 self._command(command)
             if not self._engine.idle and (happened := self._engine.step()):
                 self._channel.send(*happened)
+            while self._engine.slots.damaged:
+                path, why = self._engine.slots.damaged.pop()
+                self._channel.send(Damaged(path=str(path), why=why))
 
-    def _command(self, command: Generation | Stop | EmbedTexts) -> None:
+    def _command(self, command: Generation | BeamRun | Stop | EmbedTexts | Move) -> None:
         match command:
             case Generation():
                 self._engine.start(command)
+            case BeamRun():
+                self._engine.search(command)
             case Stop(id=sequence):
                 if left := self._engine.stop(sequence):
                     self._channel.send(left)
             case EmbedTexts():
                 self._channel.send(self._embed(command))
+            case Move(request=request, ops=ops):
+                for op in ops:
+                    self._engine.slots.apply(from_wire(op))
+                self._channel.send(Moved(request=request))
 
     def _read(self) -> None:
         decoder = msgspec.msgpack.Decoder(ToWorker)
@@ -140,7 +159,7 @@ class Worker:
             try:
                 self._receive(message)
             except AiosError as error:
-                failed = message.id if isinstance(message, Start) else 0
+                failed = message.id if isinstance(message, Start | StartBeams) else 0
                 self._channel.send(Failed(id=failed, code=error.code, what=error.what, mend=error.mend))
         # The kernel is gone: there is nobody to finish a step for.
         os._exit(0)
@@ -153,9 +172,20 @@ class Worker:
                     ids += self._model.tokenize(part, special=special, bos=bos and i == 0)
                 self._channel.send(TokenIds(request=request, ids=ids))
             case Start():
-                self._inbox.put(Generation(message, self._model.vocabulary, self._grammars))
-            case Stop() | EmbedTexts() | Close():
+                images = self._images(message.ops)
+                self._inbox.put(Generation(message, self._model.vocabulary, self._grammars, images))
+            case StartBeams():
+                self._inbox.put(BeamRun(message, self._model.vocabulary, self._images(message.ops)))
+            case Stop() | EmbedTexts() | Move() | Close():
                 self._inbox.put(message)
+
+    def _images(self, ops: list[Op]) -> dict[Path, Image]:
+        """Read swap files here, where it keeps no slot waiting: those that are there already."""
+        images: dict[Path, Image] = {}
+        for path in [Path(op.path) for op in ops if op.what == "swap_in"]:
+            with suppress(OSError, CorruptState):  # the engine tries again, and tells
+                images[path] = read_swapfile(path)
+        return images
 
     def _embed(self, call: EmbedTexts) -> FromWorker:
         window = self._options.context

@@ -1,4 +1,7 @@
-"""A real, tiny, random model: the engine in unit tests decodes thousands of its tokens a second."""
+"""A real, tiny, random model: the engine decodes thousands of its tokens a second, so that tests are quick and
+a benchmark of the kernel is not one of the model."""
+
+from __future__ import annotations
 
 from pathlib import Path
 

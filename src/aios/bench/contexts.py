@@ -1,0 +1,142 @@
+"""`aios bench contexts`: what keeping contexts is worth, with less memory than agents want, and over a restart;
+and whether interrupted answers are the ones that there would have been."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from aios.bench.drive import Row
+from aios.bench.interrupts import Answers
+from aios.bench.modes import BACKOFF, Setup, served
+from aios.bench.report import machine, write_result
+from aios.bench.sessions import INSTRUCTIONS, WORDS, plans, run_sessions
+from aios.config import parse
+from aios.kernel.kernel import Kernel
+from aios.models.store import ModelStore
+from aios.syscalls import Completion, Generate, Message, Sampling
+from aios.telemetry.plots import plotting
+
+MODEL = "smollm2-135m-instruct"
+WAYS = {
+    "waste + swap": "aios-rr",
+    "lru + swap": "aios-rr-lru",
+    "waste, no swap": "aios-rr-noswap",
+    "lru, no swap": "aios-rr-lru-noswap",
+    "nothing kept": "aios-rr-bare",
+}
+RAM_MB = 48
+"""Of parking memory: room for about six contexts of the middle of a session."""
+LENGTHS = (256, 1024, 1900)
+
+
+def run(out: Path, *, model: str = MODEL, quick: bool = False, seeds: int = 5, **_: Any) -> None:
+    """Measure and write `result.json` and `plot.png` to `out`. `seeds`: repetitions."""
+    plotting()  # whoever has no matplotlib should know before, not after
+    path = ModelStore().resolve(model)
+    before = machine()
+    with tempfile.TemporaryDirectory(prefix="aios-contexts-") as folder:
+        agents, repeats, answers = (8, 1, 12) if quick else (24, seeds, 100)
+        setup = Setup(model, path, agents, 4, before["machine"]["cores"], Path(folder), context=2048)
+        result = {
+            "bench": "contexts", "model": model, "seeds": repeats, "agents": agents, "kv_ram_mb": RAM_MB,
+            "exact": asyncio.run(Answers(path, Path(folder), answers).table()),
+            "restart": asyncio.run(restarts(path, Path(folder), repeats)),
+            "pressure": asyncio.run(pressure(setup, repeats)), **before,
+        }  # fmt: skip
+    write_result(out, result)
+    plot(out / "plot.png", result)
+
+
+async def pressure(setup: Setup, seeds: int) -> list[dict[str, Any]]:
+    """Sessions of agents whose contexts do not fit into RAM, by what becomes of those."""
+    rows: list[dict[str, Any]] = []
+    for seed in range(1, seeds + 1):
+        crowd = plans(setup.agents, seed)
+        for way, mode in WAYS.items():
+            names = [Row(plan.name) for plan in crowd]
+            tables = "" if "bare" in mode else f"kv_ram_mb = {RAM_MB}"
+            async with served(replace(setup, tables=tables), mode, BACKOFF) as target:
+                row = (await run_sessions(target, crowd, seed, names)).row(way)
+            rows.append({"seed": seed, **row})
+            print(
+                f"  seed {seed}, {way:15} makespan {row['makespan_s']:.1f} s, mean "
+                f"{row['completion_mean_s']:.1f} s, KV hit {100 * row['kv_hit']:.0f} %"
+            )
+    return rows
+
+
+async def restarts(model: Path, folder: Path, repeats: int) -> list[dict[str, Any]]:
+    """Seconds until the first token of an agent that comes back: from the swap, or computed again."""
+    rows: list[dict[str, Any]] = []
+    for length in LENGTHS:
+        for kept in (True, False):
+            times: list[float] = []
+            for repeat in range(repeats):
+                state = folder / f"restart-{length}-{kept}-{repeat}"
+                times.append(await _come_back(model, state, length, kept=kept))
+            row = {"tokens": length, "kept": kept, "first_token_s": statistics.median(times)}
+            rows.append({**row, "range": [min(times), max(times)]})
+            how = "swapped" if kept else "lost"
+            print(f"  after a restart, {length} tokens, {how:7} {row['first_token_s']:.3f} s")
+    return rows
+
+
+async def _come_back(model: Path, state: Path, length: int, *, kept: bool) -> float:
+    core = {"name": "main", "model": str(model), "slots": 2, "context": 2048}
+    settings = parse(
+        {"state": {"dir": str(state)}, "cores": [core], "context": {"swap_mb": 1024.0 if kept else 0.0}}
+    )
+    text = " ".join(WORDS[(i * i + length) % len(WORDS)] for i in range(length // 2))
+    talk = [Message(role="system", content=INSTRUCTIONS), Message(role="user", content=text)]
+    async with Kernel(settings) as kernel:
+        talk.append(Message(role="assistant", content=(await _ask(kernel, talk)).choices[0].content))
+    talk.append(Message(role="user", content="Go on."))
+    async with Kernel(settings) as kernel:
+        began = time.perf_counter()
+        await _ask(kernel, talk)
+        return time.perf_counter() - began
+
+
+async def _ask(kernel: Kernel, talk: Sequence[Message]) -> Completion:
+    call = Generate(messages=tuple(talk), sampling=Sampling(temperature=0.0), max_tokens=1)
+    done = await kernel.trap(kernel.processes.attach("agent"), call)
+    assert isinstance(done, Completion)
+    return done
+
+
+def plot(path: Path, result: dict[str, Any]) -> None:
+    """Makespan and KV hits by what becomes of contexts; time to the first token after a restart."""
+    pyplot = plotting()
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(12, 4.4))
+    ways = list(WAYS)
+    found = [[row for row in result["pressure"] if row["mode"] == way] for way in ways]
+    middle = [statistics.median(row["makespan_s"] for row in rows) for rows in found]
+    low = [m - min(row["makespan_s"] for row in rows) for m, rows in zip(middle, found, strict=True)]
+    high = [max(row["makespan_s"] for row in rows) - m for m, rows in zip(middle, found, strict=True)]
+    bars = left.bar(ways, middle, yerr=[low, high], capsize=3)
+    hits = [statistics.median(row["kv_hit"] for row in rows) for rows in found]
+    left.bar_label(bars, [f"{m:.0f} s\n{100 * h:.0f} %" for m, h in zip(middle, hits, strict=True)], fontsize=8)
+    left.tick_params(axis="x", rotation=15, labelsize=8)
+    left.set_ylabel("makespan, s (with KV hits)")
+    left.set_title(f"{result['agents']} agents, {result['kv_ram_mb']} MB for contexts", fontsize=10)
+    for shift, kept, label in ((-0.2, True, "swapped"), (0.2, False, "computed again")):
+        rows = [row for row in result["restart"] if row["kept"] is kept]
+        bars = right.bar(
+            [i + shift for i in range(len(rows))], [row["first_token_s"] for row in rows], 0.4, label=label
+        )
+        right.bar_label(bars, fmt="%.2f", fontsize=8)
+    right.set_xticks(range(len(LENGTHS)), [str(length) for length in LENGTHS])
+    right.set_xlabel("words of conversation, in tokens about")
+    right.set_ylabel("first token after a restart, s")
+    right.legend()
+    figure.tight_layout()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)

@@ -1,0 +1,40 @@
+"""One stretch of KV that a core has somewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from aios.context.seating import Place
+from aios.cores.core import Extent
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """KV of `tokens`, in a slot, in an extent of the parking memory, or in a file. `prompt` of them were
+    prefilled as one prompt. `pid` 0: shared by its group. `sequence`: the one that computed it last; `running`:
+    it does now. `used`: a count of uses, greater is newer; `since`: clock time of the last one.
+
+    With both `extent` and `file` it is *clean*: the extent can be given up at once. `spent`: a file from which
+    it was read, and which may go when it left its slot. `asked`: a copy is being made, or can't be."""
+
+    id: int
+    pid: int
+    group: str
+    tokens: list[int]
+    prompt: int
+    sequence: int = 0
+    slot: int | None = None
+    extent: Extent | None = None
+    file: Path | None = None
+    spent: Path | None = None
+    running: bool = False
+    asked: bool = False
+    used: int = 0
+    since: float = 0.0
+
+    @property
+    def place(self) -> Place:
+        if self.slot is not None:
+            return "resident"
+        return "parked" if self.extent else "swapped" if self.file else "dropped"

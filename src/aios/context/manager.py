@@ -1,0 +1,120 @@
+"""The contexts of one core: planned by the residency, copied by the swapper, found again after a restart."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from aios.config import ContextSettings
+from aios.context.residency import Residency
+from aios.context.seating import PlainSeating, Seating
+from aios.context.swap import SwapSpace
+from aios.context.swapper import Swapper
+from aios.cores.core import ContextKeeper, Core
+from aios.errors import CoreError
+from aios.events import EventBus
+
+PATIENCE_S = 10.0
+"""How long copying contexts may hold up a shutdown."""
+
+
+class Swapping:
+    """The parts of a core whose contexts can be in files."""
+
+    def __init__(self, residency: Residency, keeper: ContextKeeper, space: SwapSpace) -> None:
+        self.residency, self.keeper, self.space = residency, keeper, space
+        self.swapper = Swapper(keeper, residency.parking, space, residency.worth)
+
+    async def find(self, alive: Callable[[int], bool]) -> None:
+        """Take over what an earlier kernel left of processes that are still there."""
+        left = await asyncio.to_thread(lambda: list(self.space.scan(self.keeper.fingerprint)))
+        for path, label in left:
+            if label.pid == 0 or alive(label.pid):
+                self.residency.adopt(path, label)
+            else:
+                self.space.remove(path)
+
+    async def save_all(self, patience_s: float) -> None:
+        """Copy what there is to files, as far as room and time allow."""
+        with suppress(CoreError):  # a core that is gone has empty slots; what was parked is there
+            await self.keeper.move(self.residency.park_all())
+        await self.swapper.copy_all(patience_s)
+
+    async def send(self, pid: int, other: Swapping) -> bool:
+        """Move the newest context of a process. False if it runs, or there is no room for it."""
+        entry = self.residency.newest(pid)
+        if entry is None or other.keeper.fingerprint != self.keeper.fingerprint:
+            return False
+        if entry.slot is not None:
+            await self.keeper.move(self.residency.park(entry))
+        if entry.file is None and not await self.swapper.copy(entry):
+            return False
+        if entry.file is None or entry.running:
+            return False  # it was wanted meanwhile
+        label = self.swapper.label(entry)
+        path = other.space.take(entry.file, label)
+        if path is None:
+            return False
+        self.residency.give_up(entry)
+        other.residency.adopt(path, label)
+        return True
+
+
+class ContextManager:
+    """`folder`: of the swap files; None: contexts live in RAM only. `alive(pid)`: whether the process whose
+    contexts an earlier kernel left is still there."""
+
+    def __init__(
+        self,
+        core: Core,
+        bus: EventBus,
+        settings: ContextSettings,
+        *,
+        folder: Path | None = None,
+        alive: Callable[[int], bool] = lambda pid: False,
+    ) -> None:
+        self.seating: Seating = PlainSeating()
+        self._core, self._bus, self._settings = core, bus, settings
+        self._folder, self._alive = folder, alive
+        self._swapping: Swapping | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._epoch = 0
+
+    async def start(self, tasks: asyncio.TaskGroup) -> None:
+        """The core is up: learn what it can do, and find what an earlier kernel left."""
+        spec = self._core.capabilities.contexts
+        if spec is None:
+            return
+        room = int(self._settings.swap_mb * 2**20)
+        space = SwapSpace(self._folder, room) if self._folder and room and spec.keeper else None
+        residency = Residency(
+            spec, self._core.capacity, self._bus, swap=space, eviction=self._settings.eviction
+        )
+        self.seating = residency
+        if space and spec.keeper:
+            self._swapping = Swapping(residency, spec.keeper, space)
+            await self._swapping.find(self._alive)
+            self._task = tasks.create_task(self._swapping.swapper.run(), name=f"swap of {self._core.name}")
+
+    async def close(self) -> None:
+        """Copy what there is to files, for the next start. The core must still be up, with idle slots."""
+        if self._task and self._swapping:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+            self.check()
+            await self._swapping.save_all(PATIENCE_S)
+
+    def check(self) -> None:
+        """Has the core lost its slots?"""
+        if self._core.epoch != self._epoch:
+            self._epoch = self._core.epoch
+            self.seating.lost()
+
+    async def send(self, pid: int, other: ContextManager) -> bool:
+        """Move the newest context of a process to another core of the same model, as a file. False if that is
+        not possible."""
+        if self._swapping is None or other._swapping is None:
+            return False
+        return await self._swapping.send(pid, other._swapping)

@@ -1,0 +1,129 @@
+"""Where contexts without a slot are: in RAM while there is room, in files when that gets scarce."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Literal
+
+from aios.context.entry import Entry
+from aios.context.extents import Extents
+from aios.context.swap import SwapSpace
+from aios.context.worth import Worth
+from aios.cores.core import Extent, KvOp, SwapOut
+
+HIGH, LOW = 0.8, 0.7
+"""Above the first share of RAM contexts are copied to files, until what is not yet copied is below the
+second: so that when room is needed it is there at once."""
+
+Moved = Callable[[Entry, Literal["swapped", "dropped"]], None]
+
+
+class Parking:
+    """RAM of `size` bytes, and a swap space if there is one. `moved` hears of entries that leave RAM; one that
+    was dropped is nowhere any more.
+
+    `scarce` is set when contexts should be copied to files (`dirty` says which)."""
+
+    def __init__(self, size: int, worth: Worth, swap: SwapSpace | None, moved: Moved) -> None:
+        self.extents = Extents(size)
+        self.swap = swap
+        self.scarce = asyncio.Event()
+        self._worth, self._moved = worth, moved
+        self._parked: set[Entry] = set()
+        self._swapped: set[Entry] = set()
+
+    @property
+    def entries(self) -> Iterable[Entry]:
+        return [*self._parked, *self._swapped]
+
+    def room(self, tokens: int, now: float, *, keep: Entry | None = None) -> tuple[Extent | None, list[KvOp]]:
+        """An extent for a context of `tokens` tokens, made by giving up what is worth least (but not `keep`);
+        None if it can't be. And what to do before it is used."""
+        size, ops = self._worth.size(tokens), list[KvOp]()
+        if size > self.extents.size:
+            return None, ops
+        while (extent := self.extents.allocate(size)) is None:
+            victims = (each for each in self._parked if each is not keep)
+            least = min(victims, key=lambda each: self._worth.in_ram(each, now), default=None)
+            if least is None:
+                break
+            ops += self._evict(least, now)
+        return extent, ops
+
+    def park(self, entry: Entry, extent: Extent) -> None:
+        """`entry` will be saved into `extent`."""
+        entry.extent = extent
+        self._parked.add(entry)
+        if self.swap and self.extents.used > HIGH * self.extents.size:
+            self.scarce.set()
+
+    def adopt(self, entry: Entry) -> None:
+        """An entry whose file is there."""
+        self._swapped.add(entry)
+
+    def release(self, entry: Entry) -> None:
+        """`entry` is of no use any more: its extent and its file are free."""
+        self._parked.discard(entry)
+        self._swapped.discard(entry)
+        if entry.extent:
+            self.extents.free(entry.extent)
+            entry.extent = None
+        self.remove(entry)
+
+    def remove(self, entry: Entry) -> None:
+        """Delete the file of `entry`."""
+        if self.swap and entry.file:
+            self.swap.remove(entry.file)
+        entry.file = None
+
+    # -- what should be copied ---------------------------------------------------------------------
+
+    def dirty(self, now: float, *, all: bool = False) -> Entry | None:
+        """The entry to be copied next: that which would go first, while RAM is scarce (or of `all`, that which
+        would go last). None clears `scarce`."""
+        fit = [e for e in self._parked if not e.file and not e.asked and self._worth.swappable(e)]
+        if all:
+            return max(fit, key=lambda each: self._worth.in_ram(each, now), default=None)
+        held = sum(e.extent.size for e in self._parked if e.extent and not e.file)
+        found = min(fit, key=lambda each: self._worth.in_ram(each, now), default=None)
+        if found is None or held <= LOW * self.extents.size:
+            self.scarce.clear()
+            return None
+        return found
+
+    def make_file_room(self, entry: Entry, size: int, now: float) -> bool:
+        """Delete files that are worth less than one for `entry` would be, until `size` more bytes fit."""
+        if self.swap is None or size > self.swap.size:
+            return False
+        mine = self._worth.on_disk(entry, now)
+        while self.swap.used + size > self.swap.size:
+            files = (each for each in self.entries if each.file)
+            least = min(files, key=lambda each: self._worth.on_disk(each, now), default=None)
+            if least is None or self._worth.on_disk(least, now) >= mine:
+                return False
+            if least.extent:
+                self.remove(least)
+            else:
+                self._moved(least, "dropped")
+        return True
+
+    def _evict(self, entry: Entry, now: float) -> list[KvOp]:
+        """Out of RAM, into a file if it has none yet."""
+        ops: list[KvOp] = []
+        extent, size = entry.extent, self._worth.size(len(entry.tokens))
+        if entry.file is None and extent and self.swap and self._worth.swappable(entry):
+            if self.make_file_room(entry, size, now):
+                entry.file = self.swap.reserve(size)
+            if entry.file:
+                ops.append(SwapOut(extent, entry.file))
+        if entry.file is None:
+            self._moved(entry, "dropped")
+            return ops
+        self._parked.discard(entry)
+        if extent:
+            self.extents.free(extent)
+            entry.extent = None
+        self._swapped.add(entry)
+        self._moved(entry, "swapped")
+        return ops

@@ -1,0 +1,143 @@
+"""What a model is asked about notes, and how its answer is read. No model, a model that
+fails, or nonsense from it: None."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from aios.errors import ContextOverflow, CoreError, LimitExceeded
+from aios.memory.records import Think
+from aios.syscalls import Message, Record
+
+T = TypeVar("T")
+
+
+class Insight(Record, frozen=True):
+    """What a note is about, and who said so."""
+
+    keywords: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    context: str = ""
+    by: Literal["", "model", "extraction"] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A note near a new one."""
+
+    id: str
+    row: int
+    score: float
+    text: str
+    keywords: tuple[str, ...]
+    tags: tuple[str, ...]
+    context: str
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Neighbours to link, with the strength of each link, and what shall be said of some of them."""
+
+    links: list[tuple[Neighbour, float]]
+    evolved: list[tuple[Neighbour, Insight]]
+
+
+class _Change(Record, frozen=True):
+    number: int
+    tags: tuple[str, ...] = ()
+    context: str = ""
+
+
+class _Answer(Record, frozen=True):
+    linked: tuple[int, ...] = ()
+    changes: tuple[_Change, ...] = ()
+
+
+_STRINGS = {"type": "array", "items": {"type": "string", "maxLength": 60}, "maxItems": 8}
+DESCRIBE = {
+    "type": "object",
+    "properties": {"keywords": _STRINGS, "tags": _STRINGS, "context": {"type": "string", "maxLength": 300}},
+    "required": ["keywords", "tags", "context"],
+    "additionalProperties": False,
+}
+"""JSON Schema of a description."""
+
+
+async def describe(think: Think | None, content: str) -> Insight | None:
+    """Keywords, tags and one sentence of context (A-MEM, section 3.1)."""
+    if think is None:
+        return None
+    ask = (
+        "Describe this note for a memory that will be searched later. Give up to 8 keywords (most telling"
+        " first), up to 5 broad tags, and one sentence of context: what it is about and what it matters for."
+    )
+    insight = await _asked(think, f"{ask}\n\nNote:\n{content}", DESCRIBE, Insight)
+    return None if insight is None else msgspec.structs.replace(insight, by="model")
+
+
+async def judge(
+    think: Think | None, insight: Insight, content: str, neighbours: Sequence[Neighbour]
+) -> Judgement | None:
+    """Which neighbours belong to a new note, and what of theirs changes its meaning (sections 3.2, 3.3)."""
+    if think is None or not neighbours:
+        return None
+    ask = (
+        "A new note comes into a memory. Say which of the numbered neighbours belong together with it (linked)."
+        " If the new note changes what a neighbour means (corrects, completes or outdates it), give that"
+        " neighbour's number with its new tags and its new context sentence (changes). Change as few"
+        " as you can."
+    )
+    listed = "\n".join(
+        f"{i}. {n.text}\n   tags: {', '.join(n.tags)}; context: {n.context}"
+        for i, n in enumerate(neighbours, 1)
+    )
+    text = f"{ask}\n\nNew note:\n{content}\n   tags: {', '.join(insight.tags)}\n\nNeighbours:\n{listed}"
+    answer = await _asked(think, text, _judge_schema(len(neighbours)), _Answer)
+    if answer is None:
+        return None
+    known = dict(enumerate(neighbours, 1))
+    links = [(known[i], min(1.0, max(0.0, known[i].score))) for i in dict.fromkeys(answer.linked) if i in known]
+    evolved = [
+        (
+            near,
+            Insight(
+                keywords=near.keywords, tags=change.tags or near.tags, context=change.context or near.context
+            ),
+        )
+        for change in {change.number: change for change in answer.changes}.values()
+        if (near := known.get(change.number)) is not None
+    ]
+    return Judgement(links, evolved)
+
+
+def _judge_schema(count: int) -> dict[str, Any]:
+    number = {"type": "integer", "minimum": 1, "maximum": count}
+    change = {
+        "type": "object",
+        "properties": {"number": number, "tags": _STRINGS, "context": {"type": "string", "maxLength": 300}},
+        "required": ["number", "tags", "context"],
+        "additionalProperties": False,
+    }
+    return {
+        "type": "object",
+        "properties": {
+            "linked": {"type": "array", "items": number, "maxItems": count},
+            "changes": {"type": "array", "items": change, "maxItems": count},
+        },
+        "required": ["linked", "changes"],
+        "additionalProperties": False,
+    }
+
+
+async def _asked(think: Think, text: str, schema: dict[str, Any], type: type[T]) -> T | None:
+    try:
+        answer = await think((Message(role="user", content=text),), schema)
+        return msgspec.json.decode(answer, type=type)
+    except (CoreError, ContextOverflow, LimitExceeded):
+        return None  # a note is not lost because nobody can think about it now
+    except ValueError:  # msgspec's errors are ValueErrors; a model without a grammar may say anything
+        return None
