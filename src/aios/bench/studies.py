@@ -18,8 +18,8 @@ from aios.scheduler.costs import Costs
 SCALE = 32
 """Contexts of the recorded agents have about 120,000 tokens, the small model's window 2,000 to 8,000."""
 POLICIES = ("fifo", "rr", "mlfq", "fair", "program", "locality", "srpt", "composed")
-LOADS = (0.5, 0.7, 0.9, 1.1)
-CORES = ((1, 32), (4, 12), (16, 6), (64, 4))
+LOADS = (0.7, 0.9, 1.1)
+CORES = ((1, 24), (4, 8), (16, 4), (64, 2))
 """(cores, sessions a core)."""
 
 
@@ -28,7 +28,7 @@ def trials(seeds: int, *, quick: bool) -> list[Trial]:
     found: list[Trial] = []
     cores = CORES[:2] if quick else CORES
     for seed in range(1, seeds + 1):
-        for load in LOADS[2:3] if quick else LOADS:
+        for load in LOADS[1:2] if quick else LOADS:
             found += _ways(Trial("load", "", seed, load, cores=2))
         for count, each in cores:
             found += _ways(Trial("cores", "", seed, cores=count, each=min(each, 8) if quick else each))
@@ -89,10 +89,10 @@ def run_all(plan: Sequence[Trial], folder: Path, costs: Costs, progress: Path) -
 
 
 def _batches(plan: Sequence[Trial]) -> Iterator[list[Trial]]:
-    """The larger first, so that no processor is left with one of them alone."""
+    """Those of many cores last."""
 
     def point(trial: Trial) -> tuple[Any, ...]:
-        return -trial.cores, trial.study, trial.seed, trial.load, trial.trace
+        return trial.cores, trial.study, trial.seed, trial.load, trial.trace
 
     for _, group in groupby(sorted(plan, key=point), key=point):
         yield list(group)
