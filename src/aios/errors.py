@@ -66,6 +66,12 @@ class PayloadTooLarge(BadRequest):
     status = 413
 
 
+class InvalidPath(BadRequest):
+    """The path or name can't be used in an agent's root, or would lead out of it."""
+
+    code = "invalid_path"
+
+
 class Unauthenticated(AiosError):
     """No key, or one the kernel does not know."""
 
@@ -104,12 +110,26 @@ class Conflict(AiosError):
     kind = "invalid_request_error"
 
 
+class VersionConflict(Conflict):
+    """The file is no longer at the version that the change stands on: nothing was changed."""
+
+    code = "version_conflict"
+
+
 class LimitExceeded(AiosError):
     """A limit of the process or its group is used up."""
 
     code = "limit_exceeded"
     status = 429
     kind = "rate_limit_error"
+
+
+class QuotaExceeded(LimitExceeded):
+    """The agent's root holds as many bytes as it may."""
+
+    code = "quota_exceeded"
+    status = 413
+    kind = "invalid_request_error"
 
 
 # -- the end of a call ------------------------------------------------------------------------------
@@ -248,17 +268,30 @@ class JournalUnavailable(AiosError):
     status = 507
 
 
-class StoreUnavailable(AiosError):
-    """A store of memory or files can't be read or written (disk full, read-only)."""
+class StorageUnavailable(AiosError):
+    """The store can't be written or read (disk full, read-only): what was asked for did not happen."""
 
-    code = "store_unavailable"
+    code = "storage_unavailable"
     status = 507
 
 
-class StoreCorrupt(AiosError):
-    """Stored bytes are not those that were written. They are not given out."""
+class StorageCorrupt(AiosError):
+    """Stored bytes are not those that were written: `digest` (hex) names them, where they have one. They are
+    not returned."""
 
-    code = "store_corrupt"
+    code = "storage_corrupt"
+
+    def __init__(
+        self,
+        what: str,
+        mend: str = "",
+        *,
+        param: str | None = None,
+        retry_after: float | None = None,
+        digest: str = "",
+    ) -> None:
+        super().__init__(what, mend, param=param, retry_after=retry_after)
+        self.digest = digest
 
 
 class PortTaken(AiosError):

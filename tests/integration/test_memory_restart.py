@@ -7,10 +7,11 @@ import sys
 
 import pytest
 
-from aios.errors import Conflict, StoreUnavailable
+from aios.errors import Conflict, StorageUnavailable
 from aios.memory.manager import MemoryManager
-from aios.memory.records import Alloc, Identity, MemoryLimits, Search
+from aios.memory.records import Identity, MemoryLimits
 from aios.syscalls import Message
+from aios.syscalls.memory import Alloc, Search
 
 pytestmark = pytest.mark.anyio
 
@@ -115,7 +116,7 @@ async def test_a_folder_has_one_manager_at_a_time(tmp_path):
 
 async def test_a_folder_that_cannot_be_used_is_named(tmp_path):
     (tmp_path / "memory").write_text("a file")
-    with pytest.raises(StoreUnavailable, match="can't be opened"):
+    with pytest.raises(StorageUnavailable, match="can't be opened"):
         await MemoryManager(tmp_path / "memory").__aenter__()
 
 

@@ -12,7 +12,9 @@ from tests.embedders import WordSums
 
 from aios.errors import Forbidden, NotFound
 from aios.memory.manager import MemoryManager
-from aios.memory.records import Alloc, Filter, Identity, MemoryLimits, Search, Share, Update, Write
+from aios.memory.records import Identity, MemoryLimits
+from aios.syscalls.memory import Alloc, Search, Share, Update, Write
+from aios.syscalls.memory_records import Filter
 
 AGENTS = [
     Identity(agent="ann", group="red"),
@@ -128,7 +130,7 @@ class MemoryMachine(RuleBasedStateMachine):
     @rule(who=agents)
     def clear(self, who):
         mine = [id for id, known in self.model.items() if known.owner == who.agent and "a" in known.tags]
-        assert self.loop.run(self.memory.clear(who, Filter(tags=("a",)))) == len(mine)
+        assert len(self.loop.run(self.memory.clear(who, Filter(tags=("a",)))).ids) == len(mine)
         for id in mine:
             del self.model[id]
             self.order.remove(id)

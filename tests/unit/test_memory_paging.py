@@ -4,9 +4,10 @@ import sqlite3
 
 import pytest
 
-from aios.errors import LimitExceeded, StoreCorrupt, StoreUnavailable
+from aios.errors import LimitExceeded, StorageCorrupt, StorageUnavailable
 from aios.memory.manager import MemoryManager
-from aios.memory.records import Alloc, Identity, MemoryLimits, Write
+from aios.memory.records import Identity, MemoryLimits
+from aios.syscalls.memory import Alloc, Write
 
 pytestmark = pytest.mark.anyio
 
@@ -24,7 +25,7 @@ class Shelf:
 
     async def put(self, key, data):
         if self.full:
-            raise StoreUnavailable("The disk is full.")
+            raise StorageUnavailable("The disk is full.")
         self.puts += 1
         self.data[key] = data
 
@@ -132,7 +133,7 @@ async def test_damaged_or_missing_bytes_are_named_and_not_given_out(tmp_path, ha
             del shelf.data[key]
         else:
             shelf.data[key] = harm
-        with pytest.raises(StoreCorrupt, match=ids[0]):
+        with pytest.raises(StorageCorrupt, match=ids[0]):
             await memory.read(ANN, ids[0])
         assert (await memory.read(ANN, ids[1])).data == body(1)
 
@@ -145,5 +146,5 @@ async def test_the_default_backing_store_notices_a_changed_byte(tmp_path):
     db.close()
     async with MemoryManager(tmp_path, LIMITS) as memory:
         assert (await memory.read(ANN, ids[0])).data == body(0)
-        with pytest.raises(StoreCorrupt):
+        with pytest.raises(StorageCorrupt):
             await memory.read(ANN, ids[1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Protocol
 
-from aios.errors import StoreCorrupt
+from aios.errors import StorageCorrupt
 from aios.memory.database import Connection, Database
 
 
@@ -13,15 +13,15 @@ class Backing(Protocol):
     """A durable map from keys to bytes. `put` returns when they are on disk."""
 
     async def put(self, key: str, data: bytes) -> None:
-        """Raises StoreUnavailable."""
+        """Raises StorageUnavailable."""
         ...
 
     async def get(self, key: str) -> bytes:
-        """Raises KeyError (there is none), StoreCorrupt, StoreUnavailable."""
+        """Raises KeyError (there is none), StorageCorrupt, StorageUnavailable."""
         ...
 
     async def delete(self, key: str) -> None:
-        """No error if it is not there. Raises StoreUnavailable."""
+        """No error if it is not there. Raises StorageUnavailable."""
         ...
 
 
@@ -53,9 +53,9 @@ def digest(data: bytes) -> bytes:
 
 
 def checked(name: str, data: bytes, expected: bytes) -> bytes:
-    """`data` if its SHA-256 is `expected`. Raises StoreCorrupt."""
+    """`data` if its SHA-256 is `expected`. Raises StorageCorrupt."""
     if digest(data) != expected:
-        raise StoreCorrupt(
+        raise StorageCorrupt(
             f"The stored bytes of {name} are damaged: their SHA-256 is not the one they were written with.",
             "Restore the state folder from a backup, or delete this entry.",
         )

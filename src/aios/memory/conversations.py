@@ -21,10 +21,11 @@ from aios.errors import BadRequest
 from aios.memory import entries
 from aios.memory.database import Connection
 from aios.memory.entries import Row
-from aios.memory.records import Conversation, Identity, Prefix
+from aios.memory.records import Identity
 from aios.memory.store import Draft, EntryStore
 from aios.memory.trie import Changes, Edge, HistoryTrie
 from aios.syscalls import Message
+from aios.syscalls.memory_records import Conversation, Prefix
 
 Form = Literal["text", "tokens"]
 Tries = tuple[HistoryTrie[str], HistoryTrie[list[int]]]

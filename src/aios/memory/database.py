@@ -21,7 +21,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
 
-from aios.errors import Conflict, StoreUnavailable
+from aios.errors import Conflict, StorageUnavailable
 
 T = TypeVar("T")
 Connection = sqlite3.Connection
@@ -59,7 +59,7 @@ class Database:
     # -- life --------------------------------------------------------------------------------------
 
     async def open(self) -> None:
-        """Lock, open and migrate. Raises Conflict (another process has it), StoreUnavailable."""
+        """Lock, open and migrate. Raises Conflict (another process has it), StorageUnavailable."""
         self._loop = asyncio.get_running_loop()
         try:
             self._db, self._read_db = await self._loop.run_in_executor(self._reader, self._open)
@@ -67,7 +67,7 @@ class Database:
             self._unlock()
             self._reader.shutdown(wait=False)
             if isinstance(error, sqlite3.Error | OSError):
-                raise StoreUnavailable(f"The memory {self._path} can't be opened: {error}.", _MEND) from error
+                raise StorageUnavailable(f"The memory {self._path} can't be opened: {error}.", _MEND) from error
             raise
         self._thread.start()
 
@@ -108,7 +108,7 @@ class Database:
     def _migrate(self, db: Connection) -> None:
         version: int = db.execute("PRAGMA user_version").fetchone()[0]
         if version > VERSION:
-            raise StoreUnavailable(
+            raise StorageUnavailable(
                 f"The memory {self._path} is of version {version}, and this kernel knows {VERSION}.",
                 "Install the version of aios that wrote it, or give this one another state folder.",
             )
@@ -126,11 +126,11 @@ class Database:
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """`work(connection)` on the reader thread, in the order of the calls. It sees every `write` that
-        returned. Raises StoreUnavailable, and what `work` raises."""
+        returned. Raises StorageUnavailable, and what `work` raises."""
         try:
             return await self._later(work)
         except sqlite3.Error as error:
-            raise StoreUnavailable(f"The memory can't be read: {error}.", _MEND, retry_after=5.0) from error
+            raise StorageUnavailable(f"The memory can't be read: {error}.", _MEND, retry_after=5.0) from error
 
     async def write(
         self, work: Callable[[Connection], T], settled: Callable[[T], object] = lambda result: None
@@ -139,7 +139,7 @@ class Database:
         transaction with others and must neither commit nor roll back. `settled` is called with its result at
         once when they are, so that RAM never contradicts the disk.
 
-        Raises StoreUnavailable, and what `work` raises: then it changed nothing. A caller that is cancelled
+        Raises StorageUnavailable, and what `work` raises: then it changed nothing. A caller that is cancelled
         goes when that is known, so that what it locked is as the disk says."""
         async with self._door:
             self._check_open()
@@ -165,7 +165,7 @@ class Database:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise StoreUnavailable("The memory is closed.", "Ask the kernel that runs.")
+            raise StorageUnavailable("The memory is closed.", "Ask the kernel that runs.")
 
     def _run(self) -> None:
         stopping = False
@@ -177,7 +177,7 @@ class Database:
                 self._commit(changes)
             except sqlite3.Error as error:
                 for change in changes:
-                    change.error = change.error or StoreUnavailable(
+                    change.error = change.error or StorageUnavailable(
                         f"The memory can't be written: {error}.", _MEND, retry_after=5.0
                     )
             if changes:

@@ -9,30 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aios.syscalls import Record
+from aios.syscalls.memory_records import NoteGraph
 from aios.telemetry.plots import plotting
-
-
-class GraphNode(Record, frozen=True):
-    """`strength` 0..1: what is left of the note."""
-
-    id: str
-    text: str
-    tags: tuple[str, ...] = ()
-    strength: float = 1.0
-
-
-class GraphEdge(Record, frozen=True):
-    """A link between the notes `a` and `b`; `strength` 0..1."""
-
-    a: str
-    b: str
-    strength: float = 1.0
-
-
-class NoteGraph(Record, frozen=True):
-    nodes: tuple[GraphNode, ...] = ()
-    edges: tuple[GraphEdge, ...] = ()
 
 
 def draw_graph(graph: NoteGraph, path: Path) -> None:

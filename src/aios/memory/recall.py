@@ -15,9 +15,11 @@ import msgspec
 from aios.memory.database import Connection
 from aios.memory.embed import Vectors
 from aios.memory.entries import conditions, granted_rows
-from aios.memory.records import Filter, Hit, Identity, Search
+from aios.memory.records import Identity
 from aios.memory.vectors import VectorCache
 from aios.memory.words import telling
+from aios.syscalls.memory import Search
+from aios.syscalls.memory_records import Filter, Hit
 
 RRF_K = 10
 """How fast a rank's worth falls. The paper has 60, for lists of a thousand; in ours the first few count."""

@@ -15,15 +15,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from aios.errors import Conflict, LimitExceeded, StoreCorrupt, StoreUnavailable
+from aios.errors import Conflict, LimitExceeded, StorageCorrupt, StorageUnavailable
 from aios.memory import entries
 from aios.memory.backing import Backing, checked
 from aios.memory.database import Connection, Database
 from aios.memory.embed import Embedder, Vectors
 from aios.memory.entries import Access, Body, Place, Row, Text
 from aios.memory.paging import LruK, Pages
-from aios.memory.records import EntryInfo, Identity, Kind, MemoryLimits
+from aios.memory.records import Identity, MemoryLimits
 from aios.memory.vectors import VectorCache
+from aios.syscalls.memory_records import EntryInfo, Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ class EntryStore:
         return await self.database.read(lambda db: entries.find(db, who, id, now, need))
 
     async def read(self, who: Identity, id: str, need: Access = "read") -> tuple[Row, bytes]:
-        """Raises NotFound, Forbidden, StoreCorrupt, StoreUnavailable."""
+        """Raises NotFound, Forbidden, StorageCorrupt, StorageUnavailable."""
         async with self.lock(id):
             row = await self.find(who, id, need)
             return row, await self._body(row)
@@ -107,7 +108,7 @@ class EntryStore:
                 data = await self._backing.get(row.swap_key)
             except KeyError as error:
                 mend = "Restore the backing store, or delete the entry."
-                raise StoreCorrupt(f"The swapped body of {row.id} is missing.", mend) from error
+                raise StorageCorrupt(f"The swapped body of {row.id} is missing.", mend) from error
         self._page_in(row, checked(row.id, data, row.digest), swapped=swapped)
         await self._swap_out(row.owner_name)
         return data
@@ -245,7 +246,7 @@ class EntryStore:
             victims = dict(self.pages.crowded(owner))
             moving = {id: data for id, data in victims.items() if id not in self._in_backing}
             # Nothing is lost if it fails: what did not move is in the database still, and may leave RAM.
-            with suppress(StoreUnavailable):
+            with suppress(StorageUnavailable):
                 await self._move(moving)
             for id, data in victims.items():
                 # Unless it was written meanwhile: then its page is a new one, and the next call looks again.

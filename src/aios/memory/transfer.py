@@ -11,9 +11,10 @@ from aios.memory import entries
 from aios.memory.conversations import Conversations, from_text
 from aios.memory.database import Connection
 from aios.memory.entries import Row
-from aios.memory.records import BlockMeta, Filter, Identity, Kind, NoteMeta
+from aios.memory.records import BlockMeta, Identity, NoteMeta
 from aios.memory.store import Draft, EntryStore
 from aios.syscalls import Record
+from aios.syscalls.memory_records import Filter, Kind
 
 VERSION = 1
 

@@ -1,0 +1,1 @@
+"""Files of agents: versioned, deduplicated, searchable, never half-written."""

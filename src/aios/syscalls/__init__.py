@@ -1,0 +1,111 @@
+"""The ABI: one Struct per syscall and per result.
+
+A syscall is one request of a process to the kernel. It is plain data (msgspec), so that the same message is
+journalled, sent over HTTP, shown by `strace` and given to a manager. `Syscall` is the tagged union of all; a
+`Call[R]` is answered by an `R`.
+"""
+
+from __future__ import annotations
+
+from aios.syscalls import memory, storage
+from aios.syscalls.base import Call, Record, SchedulingClass, answer_of, kind
+from aios.syscalls.llm import (
+    Choice,
+    Completion,
+    Delta,
+    Embed,
+    Embeddings,
+    FinishReason,
+    FunctionCall,
+    FunctionSpec,
+    Generate,
+    Message,
+    ResponseFormat,
+    Role,
+    Sampling,
+    Timings,
+    TokenLogprob,
+    ToolCall,
+    ToolCallDelta,
+    ToolSpec,
+    Usage,
+    WindowPolicy,
+)
+from aios.syscalls.memory import MemoryCall
+from aios.syscalls.process import (
+    ContextInfo,
+    ContextStats,
+    DeclarePlan,
+    Exit,
+    GroupInfo,
+    Limits,
+    Nice,
+    PlanStep,
+    ProcessInfo,
+    ProcessList,
+    ProcessState,
+    ProcessUsage,
+    Ps,
+    SendSignal,
+    Signal,
+    Spawn,
+)
+from aios.syscalls.storage import StorageCall
+
+Syscall = Generate | Embed | Spawn | SendSignal | Nice | Exit | DeclarePlan | Ps | MemoryCall | StorageCall
+Result = Completion | Embeddings | ProcessInfo | ProcessList
+"""What the journal keeps of calls with an idempotency key; memory and storage keep their own."""
+
+READ_ONLY: tuple[type, ...] = (Ps, *memory.READS, *storage.READS)
+"""Calls without any effect: neither charged nor journalled."""
+
+__all__ = [
+    "READ_ONLY",
+    "Call",
+    "Choice",
+    "Completion",
+    "ContextInfo",
+    "ContextStats",
+    "DeclarePlan",
+    "Delta",
+    "Embed",
+    "Embeddings",
+    "Exit",
+    "FinishReason",
+    "FunctionCall",
+    "FunctionSpec",
+    "Generate",
+    "GroupInfo",
+    "Limits",
+    "MemoryCall",
+    "Message",
+    "Nice",
+    "PlanStep",
+    "ProcessInfo",
+    "ProcessList",
+    "ProcessState",
+    "ProcessUsage",
+    "Ps",
+    "Record",
+    "ResponseFormat",
+    "Result",
+    "Role",
+    "Sampling",
+    "SchedulingClass",
+    "SendSignal",
+    "Signal",
+    "Spawn",
+    "StorageCall",
+    "Syscall",
+    "Timings",
+    "TokenLogprob",
+    "ToolCall",
+    "ToolCallDelta",
+    "ToolSpec",
+    "Usage",
+    "WindowPolicy",
+    "answer_of",
+    "kind",
+    "memory",
+    "storage",
+]
