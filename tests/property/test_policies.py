@@ -109,7 +109,7 @@ def test_an_item_is_selected_once_for_each_time_it_is_enqueued(policy, plan) -> 
         assert len(queue) == len(waiting)
 
 
-@settings(deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from("ab"), st.integers(1, 120)), min_size=30, max_size=80),
     st.integers(1, 4),

@@ -86,7 +86,8 @@ def calibrated(run: dict[str, Any], costs: Costs) -> tuple[Costs, float]:
     def off(factor: float) -> float:
         return abs(simulated(run, costs.slower(factor))["completion_mean_s"] - run["completion_mean_s"])
 
-    factor = min((1 + step / 100 for step in range(101)), key=off)
+    near = min(range(100, 201, 10), key=lambda percent: off(percent / 100))
+    factor = min(range(max(100, near - 9), min(200, near + 9) + 1), key=lambda percent: off(percent / 100)) / 100
     return costs.slower(factor), factor
 
 

@@ -82,7 +82,8 @@ def text(result: dict[str, Any]) -> str:
             [
                 (c["policy"], c["agents"], c["seed"], "calibrates" if c["calibrates"] else "",
                  c["real"]["completion_mean_s"], c["simulated"]["completion_mean_s"], f"{c['error']:+.1%}",
-                 c["real"]["wait_p99_s"], c["simulated"]["wait_p99_s"], c["real"]["kv_hit"], c["simulated"]["kv_hit"])
+                 c["real"]["wait_p99_s"], c["simulated"]["wait_p99_s"], c["real"]["kv_hit"],
+                 c["simulated"]["kv_hit"])
                 for c in result["validation"]
             ],
         ), "", "## Targets", "", *_table(
