@@ -86,8 +86,8 @@ def calibrated(run: dict[str, Any], costs: Costs) -> tuple[Costs, float]:
     def off(factor: float) -> float:
         return abs(simulated(run, costs.slower(factor))["completion_mean_s"] - run["completion_mean_s"])
 
-    near = min(range(100, 201, 10), key=lambda percent: off(percent / 100))
-    factor = min(range(max(100, near - 9), min(200, near + 9) + 1), key=lambda percent: off(percent / 100)) / 100
+    near = min((1 + step / 10 for step in range(11)), key=off)
+    factor = min((near + step / 100 for step in range(-9, 10) if 1 <= near + step / 100 <= 2), key=off)
     return costs.slower(factor), factor
 
 
