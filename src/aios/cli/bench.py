@@ -19,7 +19,11 @@ from aios import plugins
 @click.option("--seeds", type=int, help="Repetitions.")
 @click.option("--agents", type=int, help="demo: number of agents.")
 @click.option("--slots", type=int, help="demo: slots of the core.")
-@click.option("--data", type=click.Path(path_type=Path), help="recall: dialogues in LoCoMo's JSON format.")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="recall: dialogues in LoCoMo's JSON format; simulate: folder of the traces.",
+)
 def bench(name: str | None, out: Path | None, **options: Any) -> None:
     """Run benchmark NAME and write its result; without NAME list them."""
     if name is None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from aios.scheduler.counters import Counters
 from aios.scheduler.gittins import Sizes
-from aios.scheduler.policy import CLASSES, Item, class_rank
+from aios.scheduler.policy import Item, class_rank
 from aios.scheduler.ready import ReadyQueue
 
 
@@ -25,29 +25,38 @@ class Composed:
 
     1. class: `interactive` before `normal` before `batch` before `idle`;
     2. groups: the one that had the fewest tokens for its weight (`Counters`, as in `fair`);
-    3. programs: the least Gittins rank of the program's attained service, in levels that double (`Sizes`); of
-       a program that declared its plan, the least work left, which is its Gittins rank when sizes are known;
+    3. programs: the least Gittins rank of the program's attained service, with its missing KV as the cost of
+       switching to it, in levels that double every other time (`Sizes`); of a program that declared its plan,
+       the least work left, which is its Gittins rank when sizes are known;
     4. calls: the longest chain of what waits for it, if that is known; then the longest resident context; then
        the longest wait.
 
-    **Starvation bound.** An item that waited `starve_s` is overdue. While any is, every other selection takes
-    the one that waits longest, whatever its class. So an item that m others precede in the order of waiting is
-    selected after at most `starve_s` and then 2 * (m + 1) selections.
+    **Starvation bound.** An item that waited `starve_s` is overdue, and *relieved*: of all overdue the one that
+    waits longest is selected, whatever its class. A relief is never followed by another in the next selection,
+    nor before the core did 1 + `relief` tokens of work for each uncached token of who was relieved: when all
+    are overdue because contexts don't fit, computing them again for relief alone would be most of the work,
+    and make everybody wait the more (thrashing: Denning 1968; rationed by a deficit, as in Shreedhar &
+    Varghese 1995). So let m items precede one in the order of waiting, and U be the uncached tokens of those
+    and of who was relieved before them: after `starve_s` it is selected within (1 + relief) * U tokens of work
+    and, not counting those during that work, 2 * (m + 1) selections.
 
-    A running item leaves at the end of its quantum for one that is better by rules 1 to 3, or overdue; before
-    its end only for one of a better class."""
+    A running item leaves at the end of its quantum for one that is better by rules 1 to 3, or to be relieved;
+    before its end only for one of a better class, unless it was relieved itself."""
 
     name = "composed"
 
-    def __init__(self, *, quantum: int = 64, starve_s: float = 30.0) -> None:
-        self._quantum, self._starve_s = max(1, quantum), starve_s
+    def __init__(self, *, quantum: int = 64, starve_s: float = 15.0, relief: float = 3.0) -> None:
+        self._quantum, self._starve_s, self._relief = max(1, quantum), starve_s, relief
         self._groups = Counters()
         self._known: set[Item] = set()
         self._queues: dict[tuple[int, str], ReadyQueue] = {}
+        self._places: dict[Item, tuple[int, str]] = {}
         self._waiting = ReadyQueue()
         self._programs: dict[str, Program] = {}
         self._sizes: dict[str, Sizes] = {}
         self._overdue_last = False
+        self._owed = 0.0
+        self._relieved: set[Item] = set()
 
     def enqueue(self, item: Item, now: float) -> None:
         if item not in self._known:
@@ -56,7 +65,8 @@ class Composed:
         self._programs.setdefault(item.program, Program(item.kind))
         self._take(item)
         key = (self.level_of(item), -(item.path or 0.0), -item.resident_tokens, item.queued)
-        self._queues.setdefault((class_rank(item), item.group), ReadyQueue()).push(item, key)
+        place = self._places[item] = class_rank(item), item.group
+        self._queues.setdefault(place, ReadyQueue()).push(item, key)
         self._waiting.push(item, item.queued)
 
     def withdraw(self, item: Item) -> None:
@@ -73,12 +83,11 @@ class Composed:
         heads = sorted(self._standing(first) for queue in self._queues.values() if (first := queue.first()))
         if not heads:
             return []
-        oldest = self._waiting.first()
-        starving = oldest is not None and now - oldest.queued >= self._starve_s
+        starving = self._starving(now)
         due: list[Item] = []
         for item in sorted(running, key=lambda item: (*self._standing(item), item.quantum_used), reverse=True):
             better = heads[0] < self._standing(item) if heads else False
-            outclassed = better and heads[0][0] < class_rank(item)
+            outclassed = better and heads[0][0] < class_rank(item) and item not in self._relieved
             if outclassed or (item.quantum_used >= self._quantum and (better or starving)):
                 due.append(item)
                 if better:
@@ -88,9 +97,11 @@ class Composed:
         return due
 
     def charge(self, item: Item, tokens: int, now: float) -> None:
+        self._owed -= tokens
         self._groups.charge(item.group, tokens, item.weight)
 
     def left(self, item: Item, now: float, *, ended: bool) -> None:
+        self._relieved.discard(item)
         if ended:
             if program := self._programs.get(item.program):
                 program.attained += item.attained
@@ -118,22 +129,30 @@ class Composed:
         if item.ahead is not None:
             return _level(item.ahead)
         before = self._programs.get(item.program)
-        sizes = self._sizes.setdefault(item.kind, Sizes())
-        return _level(sizes.rank((before.attained if before else 0.0) + item.attained))
+        age = (before.attained if before else 0.0) + item.attained
+        setup = 0 if item.quantum_used else item.uncached  # who generated has its KV; the count is of before
+        return _level(self._sizes.setdefault(item.kind, Sizes()).rank(age, setup))
 
     def _standing(self, item: Item) -> tuple[int, float, int]:
         """Less is better, by rules 1 to 3."""
         return class_rank(item), self._groups[item.group], self.level_of(item)
 
     def _overdue(self, now: float, fits: Callable[[Item], bool]) -> Item | None:
-        """Who waited too long, in every other selection."""
-        oldest = self._waiting.first()
-        if self._overdue_last or oldest is None or now - oldest.queued < self._starve_s:
+        """Whom to relieve: who waited too long, in every other selection at most."""
+        if self._overdue_last or not self._starving(now):
             self._overdue_last = False
             return None
         found = self._waiting.pop(lambda item: now - item.queued >= self._starve_s and fits(item))
         self._overdue_last = found is not None
+        if found:
+            self._owed = (1 + self._relief) * found.uncached
+            self._relieved.add(found)
         return found
+
+    def _starving(self, now: float) -> bool:
+        """Somebody is overdue, and the last relief is paid back."""
+        oldest = self._waiting.first()
+        return oldest is not None and now - oldest.queued >= self._starve_s and self._owed <= 0
 
     def _best(self, fits: Callable[[Item], bool]) -> Item | None:
         for key in sorted(self._queues, key=lambda key: (key[0], self._groups[key[1]])):
@@ -143,14 +162,14 @@ class Composed:
 
     def _take(self, item: Item) -> None:
         """Out of all queues."""
-        if not self._waiting.discard(item):
+        place = self._places.pop(item, None)  # it may have been raised since it was put there
+        if place is None:
             return
-        for rank in range(class_rank(item), len(CLASSES)):  # it may have been raised since
-            queue = self._queues.get((rank, item.group))
-            if queue is not None:
-                queue.discard(item)
-                if not queue:
-                    del self._queues[rank, item.group]
+        self._waiting.discard(item)
+        queue = self._queues[place]
+        queue.discard(item)
+        if not queue:
+            del self._queues[place]
 
     def _forget(self, item: Item) -> None:
         if item in self._known:

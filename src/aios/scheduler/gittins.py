@@ -38,13 +38,14 @@ class Sizes:
         self._recent.append(size)
         insort(self._sorted, (size, 1.0))
 
-    def rank(self, age: float) -> float:
-        """Tokens; smaller is to be served first. O(sizes)."""
+    def rank(self, age: float, setup: float = 0.0) -> float:
+        """Tokens; smaller is to be served first. `setup`: tokens of work that come before any of it advances
+        (switching costs in the index: Asawa & Teneketzis 1996). O(sizes)."""
         survivors = self._sorted[bisect_right(self._sorted, (age, inf)) :]
         if not survivors:
-            return max(1.0, age)  # older than anything thinkable: as far to go as it has come
+            return setup + max(1.0, age)  # older than anything thinkable: as far to go as it has come
         alive = sum(weight for _, weight in survivors)
-        best, done, ended = inf, 0.0, 0.0
+        best, done, ended = inf, setup * alive, 0.0
         for size, weight in survivors:
             done += weight * (size - age)
             ended += weight
