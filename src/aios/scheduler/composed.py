@@ -64,8 +64,9 @@ class Composed:
         self._forget(item)
 
     def select(self, now: float, fits: Callable[[Item], bool]) -> Item | None:
-        item = self._overdue(now, fits) or self._best(fits)
-        if item:
+        if item := self._overdue(now, fits):
+            self._unqueue(item)
+        elif item := self._best(fits):
             self._take(item)
         return item
 
@@ -143,8 +144,11 @@ class Composed:
 
     def _take(self, item: Item) -> None:
         """Out of all queues."""
-        if not self._waiting.discard(item):
-            return
+        if self._waiting.discard(item):
+            self._unqueue(item)
+
+    def _unqueue(self, item: Item) -> None:
+        """Out of the queue of its group."""
         for rank in range(class_rank(item), len(CLASSES)):  # it may have been raised since
             queue = self._queues.get((rank, item.group))
             if queue is not None:
