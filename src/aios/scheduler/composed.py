@@ -53,10 +53,14 @@ class Composed:
         if item not in self._known:
             self._known.add(item)
             self._groups.enter(item.group)
-        self._programs.setdefault(item.program, Program(item.kind))
+        if item.program not in self._programs:
+            self._programs[item.program] = Program(item.kind)
         self._take(item)
         key = (self.level_of(item), -(item.path or 0.0), -item.resident_tokens, item.queued)
-        self._queues.setdefault((class_rank(item), item.group), ReadyQueue()).push(item, key)
+        place = class_rank(item), item.group
+        if place not in self._queues:
+            self._queues[place] = ReadyQueue()
+        self._queues[place].push(item, key)
         self._waiting.push(item, item.queued)
 
     def withdraw(self, item: Item) -> None:
@@ -119,7 +123,9 @@ class Composed:
         if item.ahead is not None:
             return _level(item.ahead)
         before = self._programs.get(item.program)
-        sizes = self._sizes.setdefault(item.kind, Sizes())
+        sizes = self._sizes.get(item.kind)
+        if sizes is None:
+            sizes = self._sizes[item.kind] = Sizes()
         return _level(sizes.rank((before.attained if before else 0.0) + item.attained))
 
     def _standing(self, item: Item) -> tuple[int, float, int]:

@@ -6,6 +6,9 @@ from bisect import bisect_right, insort
 from collections import deque
 from math import inf
 
+AGES = 4096
+"""Most ages whose rank is remembered."""
+
 
 class Sizes:
     """Sizes (tokens of work) of the programs of one kind that ended, and the Gittins rank they imply.
@@ -25,6 +28,7 @@ class Sizes:
         self._keep = keep
         self._sorted = [(float(base << k), 1.0 / (doublings + 1)) for k in range(doublings + 1)]
         """Sizes and their weights."""
+        self._ranks: dict[float, float] = {}
 
     @property
     def recent(self) -> list[float]:
@@ -35,11 +39,20 @@ class Sizes:
         """A program of this kind ended with so many tokens of work."""
         if len(self._recent) == self._keep:
             self._sorted.remove((self._recent.popleft(), 1.0))
+        self._ranks.clear()
         self._recent.append(size)
         insort(self._sorted, (size, 1.0))
 
     def rank(self, age: float) -> float:
-        """Tokens; smaller is to be served first. O(sizes)."""
+        """Tokens; smaller is to be served first. O(sizes) for an age that is new since the last `add`."""
+        known = self._ranks.get(age)
+        if known is None:
+            if len(self._ranks) >= AGES:
+                self._ranks.clear()
+            known = self._ranks[age] = self._rank(age)
+        return known
+
+    def _rank(self, age: float) -> float:
         survivors = self._sorted[bisect_right(self._sorted, (age, inf)) :]
         if not survivors:
             return max(1.0, age)  # older than anything thinkable: as far to go as it has come
