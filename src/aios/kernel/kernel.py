@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar, cast
 from urllib.parse import quote
 
 import msgspec
@@ -25,11 +25,14 @@ from aios.config import CoreSettings, Settings
 from aios.context.manager import ContextManager
 from aios.cores.core import Core
 from aios.errors import AiosError, Cancelled, Conflict, Draining
-from aios.events import EventBus, JournalChanged, KernelChanged, Subscription
+from aios.events import EventBus, JournalChanged, KernelChanged, StorageChanged, Subscription
 from aios.kernel.dispatch import Dispatcher
 from aios.kernel.groups import GroupTable
 from aios.kernel.journal import Journal
+from aios.kernel.managers import Managers, managers
+from aios.kernel.once import last
 from aios.kernel.pcb import Process
+from aios.kernel.personal import Personal
 from aios.kernel.pool import Member, Pool
 from aios.kernel.process import ProcessTable
 from aios.kernel.status import KernelState, KernelStatus, ModelInfo
@@ -37,10 +40,12 @@ from aios.models import catalogue
 from aios.scheduler.learned import LearnedFile
 from aios.scheduler.policy import SchedulingPolicy
 from aios.scheduler.scheduler import Scheduler
-from aios.syscalls import Completion, ContextInfo, Delta, Generate, Result, Syscall
+from aios.syscalls import Call, Completion, ContextInfo, Delta, Generate
 from aios.telemetry.trace import chrome_trace
 
 log = logging.getLogger(__name__)
+
+R = TypeVar("R")
 
 GRACE_S = 5.0
 """How long cancelled calls may take to leave their slots."""
@@ -78,7 +83,9 @@ class Kernel:
             settings.groups, keep=lambda group: self._journal.spend(group.settings.name, group.row)
         )
         self._cores = cores
+        self._managers: Managers | None = None
         self._dispatcher: Dispatcher | None = None
+        self._personal: Personal | None = None
         self._lately: Subscription | None = None
         self._stack = AsyncExitStack()
         self._state: KernelState = "closed"
@@ -86,17 +93,22 @@ class Kernel:
 
     # -- calls -------------------------------------------------------------------------------------
 
-    async def trap(self, pid: int, call: Syscall) -> Result:
-        """Do a syscall for process `pid`: a Generate gives a Completion, and so on (syscalls.py).
+    async def trap(self, pid: int, call: Call[R]) -> R:
+        """Do a syscall for process `pid`: a Generate gives a Completion, and so on (syscalls/).
 
         Raises AiosError. Cancelling the caller cancels the call, down to the slot."""
+        if getattr(call, "facts", 0):
+            return cast("Any", await last(self.stream(pid, cast("Any", call)), Completion))
         return await self._need().trap(pid, call)
 
     def stream(self, pid: int, call: Generate) -> AsyncGenerator[Delta | Completion, None]:
         """One Delta a token, then exactly one Completion, last. Closing it cancels the call, down to the slot.
 
         Raises AiosError; what is wrong with the call is raised before the first Delta."""
-        return self._need().stream(pid, call)
+        calls = self._need()
+        if call.facts and self._personal is not None:
+            return self._personal.stream(pid, call)
+        return calls.stream(pid, call)
 
     def set_policy(self, policy: str, core: str = "") -> None:
         """Order the calls of a core ("": of all) by another policy, from now on; whoever waits goes on waiting.
@@ -132,6 +144,13 @@ class Kernel:
         """Models that calls may name, those of the default core first."""
         return self._pool.models()
 
+    @property
+    def managers(self) -> Managers:
+        """Memory and storage. Raises Conflict before it runs."""
+        self._need()
+        assert self._managers is not None
+        return self._managers
+
     def status(self) -> KernelStatus:
         live = self.processes.live()
         return KernelStatus(
@@ -142,6 +161,7 @@ class Kernel:
             processes=len(live),
             active_calls=self._dispatcher.active if self._dispatcher else 0,
             journal=self._journal.trouble or "ok",
+            storage=(self._managers and self._managers.storage.trouble) or "ok",
         )
 
     # -- life --------------------------------------------------------------------------------------
@@ -189,11 +209,15 @@ class Kernel:
         self.groups.restore(recovered.groups)
         self.processes.restore(recovered.processes, recovered.next_pid)
         await self._start_cores(stack, tasks)
+        self._managers = await stack.enter_async_context(
+            managers(self.settings, tasks, self.trap, self._on_storage_trouble)
+        )
         self._dispatcher = Dispatcher(
             self.processes, self.groups, self._pool, self._journal, self.bus, tasks,
             first_id=recovered.next_id, idempotency_ttl_s=self.settings.state.idempotency_ttl_s,
-            window=self.settings.context.window,
+            window=self.settings.context.window, services=self._managers.services,
         )  # fmt: skip
+        self._personal = Personal(self._dispatcher, self.processes, self._pool, tasks)
         for process in self.processes.live():
             if process.state == "paused":
                 self._pool.pause(process.pid)
@@ -311,3 +335,8 @@ class Kernel:
         if trouble:
             log.warning("the journal is degraded: %s", trouble)
         self.bus.publish(JournalChanged(state="degraded" if trouble else "ok", reason=trouble))
+
+    def _on_storage_trouble(self, trouble: str) -> None:
+        if trouble:
+            log.warning("files can't be written: %s", trouble)
+        self.bus.publish(StorageChanged(state="degraded" if trouble else "ok", reason=trouble))

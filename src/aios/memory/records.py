@@ -7,15 +7,18 @@ from typing import Any, Literal
 
 from aios.syscalls import Message, Record
 
-Think = Callable[[tuple[Message, ...], dict[str, Any]], Awaitable[str]]
-"""Asks a model: messages and the JSON schema that its answer must meet; gives the JSON text."""
-
 
 class Identity(Record, frozen=True):
     """Who acts. Memory belongs to `agent`; `group` is its privilege group."""
 
     agent: str
     group: str = "default"
+    pid: int = 0
+    """The process that acts: what memory asks a model is asked in its name."""
+
+
+Think = Callable[[Identity, tuple[Message, ...], dict[str, Any]], Awaitable[str]]
+"""Asks a model for somebody: messages and the JSON schema that its answer must meet; gives the JSON text."""
 
 
 class MemoryLimits(Record, frozen=True):
@@ -45,18 +48,6 @@ class MemoryLimits(Record, frozen=True):
     """Of a note that is never used again."""
 
 
-class NewNote(Record, frozen=True):
-    """`keywords`, `tags`, `context` are found by a model, or extracted, where they are not given."""
-
-    content: str
-    name: str = ""
-    keywords: tuple[str, ...] = ()
-    tags: tuple[str, ...] = ()
-    context: str = ""
-    importance: float = 1.0
-    """0..1."""
-
-
 class NoteMeta(Record, frozen=True):
     """What a note keeps besides its content and tags. `used`: Unix time of its last use; `by`: who found the
     keywords."""
@@ -67,6 +58,15 @@ class NoteMeta(Record, frozen=True):
     used: float = 0.0
     uses: int = 0
     by: Literal["", "model", "extraction"] = ""
+
+
+class FactMeta(Record, frozen=True):
+    """See `Fact`."""
+
+    about: str = ""
+    since: float = 0.0
+    until: float | None = None
+    by: str = ""
 
 
 class BlockMeta(Record, frozen=True):
