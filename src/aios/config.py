@@ -250,6 +250,10 @@ class CoreSettings(Section, frozen=True):
     continues: bool = False
     """openai: the endpoint can go on with an unfinished assistant message (vLLM, SGLang, llama.cpp's server),
     so calls may be interrupted: the text is kept and gone on with."""
+    piece_tokens: int = 0
+    """openai, with `continues`: ask for answers in pieces of so many tokens and interrupt between those only,
+    so that an interrupt changes no answer of an endpoint that answers equal requests equally. 0: whole
+    answers."""
     retries: int = 4
     """openai: tries after the first for 429, 5xx and broken connections."""
     # scripted
@@ -262,7 +266,7 @@ CORE_FIELDS: Mapping[str, frozenset[str]] = {
         "model slots context threads gpu_layers kv_ram_mb exact deterministic"  # noqa: SIM905
         " prefill_chunk max_restarts".split()
     ),
-    "openai": frozenset("base_url api_key_env models window timeout_s continues retries".split()),  # noqa: SIM905
+    "openai": frozenset("base_url api_key_env models window timeout_s continues piece_tokens retries".split()),  # noqa: SIM905
     "scripted": frozenset("slots models tokens_per_s".split()),  # noqa: SIM905
 }
 """Which fields of CoreSettings each built-in kind uses."""

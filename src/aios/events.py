@@ -20,8 +20,9 @@ import msgspec
 from aios.syscalls import ProcessState, SchedulingClass, WindowPolicy
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="event"):
-    """Base: who it concerns. `pid` 0 is the kernel itself; `call` 0 is no call."""
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="event", gc=False):
+    """Base: who it concerns. `pid` 0 is the kernel itself; `call` 0 is no call. Events hold no references that
+    could come back to them, so the collector need not look at the thousands that are kept."""
 
     t: float = 0.0
     seq: int = 0

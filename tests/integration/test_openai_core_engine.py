@@ -24,9 +24,9 @@ GREEDY = Sampling(temperature=0.0)
 
 
 @asynccontextmanager
-async def core_before_engine(folder: Path, **more) -> AsyncGenerator[tuple[OpenAICore, str]]:
+async def core_before_engine(folder: Path, batch: int = 0, **more) -> AsyncGenerator[tuple[OpenAICore, str]]:
     model = write_tiny_gguf(folder / "tiny.gguf", n_ctx=CONTEXT, n_layer=4)
-    options = NativeOptions(model=str(model), slots=1, context=CONTEXT, threads=1, http_threads=6)
+    options = NativeOptions(model=str(model), slots=1, context=CONTEXT, threads=1, http_threads=6, batch=batch)
     async with native_server(options) as url, asyncio.TaskGroup() as tasks:
         settings = CoreSettings(name="engine", kind="openai", base_url=f"{url}/v1", **more)
         core = OpenAICore(settings, EventBus())
@@ -112,6 +112,29 @@ async def test_an_interrupted_call_goes_on_after_its_text(tmp_path: Path, chat: 
         assert "".join(step.content for step in steps if isinstance(step, Delta)) == text
         assert steps[-1].completion_tokens == whole.completion_tokens == 24
         assert steps[-1].reasons == whole.reasons
+
+
+@pytest.mark.parametrize("sampling", [GREEDY, Sampling(temperature=1.0, seed=5)], ids=["greedy", "drawn"])
+async def test_in_pieces_an_interrupt_changes_no_answer(tmp_path: Path, sampling: Sampling):
+    async with core_before_engine(tmp_path, batch=1, continues=True, piece_tokens=4) as (core, _):
+        for number in range(4):
+            message = Message(role="user", content=f"Hi {number}")
+            call = Generate(messages=(message,), sampling=sampling, max_tokens=20, extra={"ignore_eos": True})
+            texts: list[str] = []
+            for interrupted in (False, True):
+                (sequence,) = await core.prepare(call, 1, "default")
+                text, stays, over = "", 0, False
+                while not over:
+                    stays += 1
+                    async for step in core.run(sequence, Seat(0)):
+                        text += step.content if isinstance(step, Delta) else ""
+                        over = isinstance(step, Ended)
+                        if interrupted:
+                            core.interrupt(sequence)
+                    await steps_of(core, ask(max_tokens=1))  # another one has the engine's only slot
+                assert (stays > 3) == interrupted
+                texts.append(text)
+            assert texts[0] == texts[1] != ""
 
 
 async def test_a_call_that_cannot_be_gone_on_with_runs_to_its_end(tmp_path: Path):

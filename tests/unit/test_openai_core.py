@@ -24,7 +24,7 @@ from aios.errors import (
     CoreUnavailable,
 )
 from aios.events import CoreChanged, EventBus
-from aios.syscalls import Delta, Embed, Generate, Message
+from aios.syscalls import Delta, Embed, Generate, Message, Sampling
 
 pytestmark = pytest.mark.anyio
 
@@ -231,6 +231,78 @@ async def test_too_few_embeddings_are_an_error():
     async with facing(status(200, {"data": []})) as (core, _):
         with pytest.raises(CoreProtocolError, match="0 vectors of 1"):
             await core.embed(Embed(inputs=("a",)))
+
+
+# -- what is cut and gone on with --------------------------------------------------------------------
+
+
+def counted(tokens: int) -> bytes:
+    return (
+        b"data: " + json.dumps({"usage": {"prompt_tokens": 9, "completion_tokens": tokens}}).encode() + b"\n\n"
+    )
+
+
+def piece(*contents: str, finish: str) -> Answer:
+    return stream(*map(event, contents), event(finish=finish), counted(len(contents)))
+
+
+async def run_through(core: OpenAICore, call: Generate, *, interrupted: bool) -> tuple[str, int]:
+    """The whole answer, and the stays that it took."""
+    (sequence,) = await core.prepare(call, 1, "default")
+    text, stays, over = "", 0, False
+    while not over:
+        stays += 1
+        async for step in core.run(sequence, Seat(0)):
+            text += step.content if isinstance(step, Delta) else ""
+            over = isinstance(step, Ended)
+            if interrupted:
+                core.interrupt(sequence)
+    return text, stays
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+async def test_in_pieces_an_interrupted_call_sends_the_requests_of_one_that_is_not(interrupted: bool):
+    answers = (piece("Hel", "lo", finish="length"), piece(" wor", "ld ", finish="length"))
+    call = ask(max_tokens=9, sampling=Sampling(seed=7))
+    async with facing(
+        *answers, piece("ld", ".", finish="length"), piece("", finish="stop"), continues=True, piece_tokens=2
+    ) as (core, rogue):
+        text, stays = await run_through(core, call, interrupted=interrupted)
+        assert (text, stays) == ("Hello world.", 4 if interrupted else 1)
+        said = [body["messages"][-1]["content"] for body in rogue.bodies]
+        assert said == ["Hi", "Hello", "Hello wor", "Hello world."]  # "ld " ends in white space: said again
+        assert [body["max_tokens"] for body in rogue.bodies] == [2, 2, 2, 2]
+        assert len({body["seed"] for body in rogue.bodies}) == 4
+
+
+async def test_thoughts_are_not_cut_into_pieces():
+    thought = b'data: {"choices": [{"index": 0, "delta": {"reasoning_content": "Hm"}}]}\n\n'
+    async with facing(stream(thought, GOOD), continues=True, piece_tokens=2) as (core, rogue):
+        assert await text_of(core, ask(max_tokens=9)) == "Hello"
+        assert [body["max_tokens"] for body in rogue.bodies] == [2, 9]
+
+
+async def test_trouble_between_pieces_is_tried_again():
+    answers = (piece("Hel", "lo", finish="length"), status(503), piece("!", finish="stop"))
+    async with facing(*answers, continues=True, piece_tokens=2) as (core, rogue):
+        assert await text_of(core, ask(max_tokens=9)) == "Hello!"
+        assert rogue.bodies[1] == rogue.bodies[2]
+
+
+@pytest.mark.parametrize(
+    ("sampling", "stays"),
+    [
+        (Sampling(temperature=0.0, seed=1), 2),
+        (Sampling(), 2),
+        (Sampling(seed=1), 1),
+        (Sampling(temperature=0.0, frequency_penalty=0.5), 1),
+    ],
+    ids=["greedy", "drawn-from-anywhere", "seeded", "penalised"],
+)
+async def test_what_would_go_on_differently_is_not_interrupted(sampling: Sampling, stays: int):
+    answers = (stream(event("Hel"), event("lo", "stop")), stream(event("lo", "stop")))
+    async with facing(*answers, continues=True) as (core, _):
+        assert await run_through(core, ask(sampling=sampling), interrupted=True) == ("Hello", stays)
 
 
 # -- what is tried again ----------------------------------------------------------------------------

@@ -6,8 +6,11 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from aios.bench.bleu import bleu
 from aios.bench.native_server import NativeOptions, native_server
@@ -19,7 +22,29 @@ from aios.syscalls import Completion, Generate, Message, Sampling
 TOKENS = 24
 QUANTUM = 6
 TOGETHER = 6
-KINDS = ("logits, sampled", "logits, beam search", "text, greedy")
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of interrupt. `text`: of an endpoint, which is the engine's own server; it answers in pieces of
+    `piece` tokens (0: whole), and computes `batch` tokens together (0: as it likes)."""
+
+    name: str
+    sampling: Sampling
+    text: bool = False
+    piece: int = 0
+    batch: int = 0
+
+
+GREEDY, DRAWN = Sampling(temperature=0.0), Sampling(temperature=0.8)
+KINDS = (
+    Kind("logits, sampled", DRAWN),
+    Kind("logits, beam search", Sampling(num_beams=3)),
+    Kind("text, greedy", GREEDY, text=True),
+    Kind("text, sampled", DRAWN, text=True),
+    Kind("text in pieces, greedy", GREEDY, text=True, piece=QUANTUM, batch=1),
+    Kind("text in pieces, sampled", DRAWN, text=True, piece=QUANTUM, batch=1),
+)
 
 
 class Answers:
@@ -31,24 +56,25 @@ class Answers:
 
     async def table(self) -> list[dict[str, Any]]:
         """A row for each kind: exact matches, BLEU, and how often answers were interrupted."""
-        rows: list[dict[str, Any]] = []
-        for kind in KINDS:
-            calls = [asked(number, kind) for number in range(self._count)]
-            async with self._kernel(kind, quantum=10**6) as kernel:
-                alone, _ = await said(kernel, calls, 1)
-            async with self._kernel(kind, quantum=QUANTUM) as kernel:
-                together, interrupts = await said(kernel, calls, TOGETHER)
-            same = sum(a == b for a, b in zip(alone, together, strict=True))
-            row = {
-                "kind": kind, "answers": len(calls), "exact": same, "bleu": round(bleu(together, alone), 6),
-                "interrupts": interrupts,
-            }  # fmt: skip
-            rows.append(row)
-            print(f"  {kind}: {same}/{len(calls)} exact, BLEU {row['bleu']:.4f}, {interrupts} interrupts")
-        return rows
+        return [await self.row(kind) for kind in KINDS]
+
+    async def row(self, kind: Kind) -> dict[str, Any]:
+        """Of one kind."""
+        calls = [asked(number, kind.sampling) for number in range(self._count)]
+        async with self._kernel(kind, quantum=10**6) as kernel:
+            alone, _ = await said(kernel, calls, 1)
+        async with self._kernel(kind, quantum=QUANTUM) as kernel:
+            together, interrupts = await said(kernel, calls, TOGETHER)
+        same = sum(a == b for a, b in zip(alone, together, strict=True))
+        row = {
+            "kind": kind.name, "answers": len(calls), "exact": same, "bleu": round(bleu(together, alone), 6),
+            "interrupts": interrupts,
+        }  # fmt: skip
+        print(f"  {kind.name}: {same}/{len(calls)} exact, BLEU {row['bleu']:.4f}, {interrupts} interrupts")
+        return row
 
     @asynccontextmanager
-    async def _kernel(self, kind: str, *, quantum: int) -> AsyncGenerator[Kernel]:
+    async def _kernel(self, kind: Kind, *, quantum: int) -> AsyncGenerator[Kernel]:
         self._states += 1
         tables: dict[str, Any] = {
             "state": {"dir": str(self._folder / str(self._states))},
@@ -56,7 +82,7 @@ class Answers:
             "server": {"drain_s": 0},
         }
         threads = len(os.sched_getaffinity(0))
-        if not kind.startswith("text"):
+        if not kind.text:
             core = {
                 "name": "main", "model": str(self._model), "slots": 4, "context": 512, "threads": threads,
                 "deterministic": True,
@@ -65,24 +91,23 @@ class Answers:
                 yield kernel
             return
         options = NativeOptions(
-            model=str(self._model), slots=1, context=2048, threads=threads, cache_ram_mb=0, http_threads=16
-        )
+            model=str(self._model), slots=1, context=2048, threads=threads, cache_ram_mb=0, http_threads=16,
+            batch=kind.batch,
+        )  # fmt: skip
         async with native_server(options) as url:
             core = {
                 "name": "engine", "kind": "openai", "base_url": f"{url}/v1", "window": 1, "continues": True,
+                "piece_tokens": kind.piece,
             }  # fmt: skip
             async with Kernel(parse({**tables, "cores": [core]})) as kernel:
                 yield kernel
 
 
-def asked(number: int, kind: str) -> Generate:
-    """Prompt `number`; each its own."""
+def asked(number: int, sampling: Sampling) -> Generate:
+    """Prompt `number`; each its own, and where something is drawn, from a seed of its own."""
     words = " ".join(WORDS[(number * 7 + i * i) % len(WORDS)] for i in range(6))
-    sampling = Sampling(temperature=0.8, seed=number)
-    if "beam" in kind:
-        sampling = Sampling(num_beams=3)
-    elif "greedy" in kind:
-        sampling = Sampling(temperature=0.0)
+    if sampling.temperature and sampling.num_beams == 1:
+        sampling = msgspec.structs.replace(sampling, seed=number)
     message = Message(role="user", content=f"Tell a short story with these words: {words}.")
     return Generate(messages=(message,), sampling=sampling, max_tokens=TOKENS)
 

@@ -22,7 +22,8 @@ from aios.errors import CoreUnavailable
 
 class NativeOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Sizes in tokens. `exact`: separate KV streams and no flash attention, as our engine's default.
-    `cache_ram_mb`: the engine's own prompt cache in RAM."""
+    `cache_ram_mb`: the engine's own prompt cache in RAM. `batch`: tokens that are computed together; 0 is the
+    engine's default, with 1 a token's floats are the same in a prompt and in an answer."""
 
     model: str
     slots: int
@@ -31,6 +32,7 @@ class NativeOptions(msgspec.Struct, frozen=True, kw_only=True):
     exact: bool = True
     cache_ram_mb: int = 1024
     http_threads: int = 64
+    batch: int = 0
 
 
 @asynccontextmanager
@@ -65,6 +67,8 @@ def main() -> None:
     params.kv_unified = not options.exact
     if options.exact:
         params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    if options.batch:
+        params.n_ubatch = options.batch
     params.fit_params = False
     params.ui = False
     params.verbosity = 0

@@ -15,7 +15,6 @@ import math
 import os
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
@@ -23,12 +22,13 @@ import msgspec
 
 from aios.config import CoreSettings
 from aios.cores.breaker import Breaker
-from aios.cores.core import Capabilities, Seat, Sequence, Step, Yielded
+from aios.cores.core import Capabilities, Ended, Seat, Sequence, Step, Yielded
 from aios.cores.endpoint import CutStream, Endpoint, Unreachable
 from aios.cores.refusal import Overloaded
 from aios.cores.reply import EmbeddingReply, ModelList, Reader, Reply
-from aios.cores.request import NEWER_LIMIT, body_of, continuable, continued, embedding_body, path_of
+from aios.cores.request import NEWER_LIMIT, body_of, continuable, embedding_body, path_of, starts_anew
 from aios.cores.retry import Backoff
+from aios.cores.talk import Talk
 from aios.cores.window import Window
 from aios.errors import (
     AiosError,
@@ -39,38 +39,17 @@ from aios.errors import (
     CoreUnavailable,
 )
 from aios.events import CoreChanged, EventBus
-from aios.syscalls import Delta, Embed, Embeddings, Generate, Usage
+from aios.syscalls import Embed, Embeddings, Generate, Usage
 
 PROBE_S = 10.0
 """How long the endpoint may take to list its models."""
 
 
-@dataclass(slots=True)
-class Talk:
-    """A call to the endpoint: its body, and what was said so far over all stays. `leave`: it is to be
-    interrupted after the next piece."""
-
-    body: dict[str, Any]
-    text: str = ""
-    tokens: int = 0
-    leave: bool = False
-
-    def said(self, delta: Delta) -> None:
-        self.text += delta.content
-        self.tokens += delta.tokens
-
-    @property
-    def full(self) -> bool:
-        """No token more is allowed."""
-        limit = self.body.get("max_tokens", self.body.get(NEWER_LIMIT))
-        return limit is not None and self.tokens >= limit
-
-
 class OpenAICore:
     """`[[cores]] kind = "openai"`. `backoff` paces tries, `probes` the search for an endpoint that is gone.
 
-    Interrupts are by text, where the endpoint can go on with one. A `Generate` is one sequence, whatever its
-    `n`."""
+    Interrupts are by text (`Talk`), where the endpoint can go on with one. A `Generate` is one sequence,
+    whatever its `n`."""
 
     def __init__(
         self,
@@ -156,38 +135,37 @@ class OpenAICore:
         body = body_of(call, await self._model(call.model))
         if body["model"] in self._newer and "max_tokens" in body:
             body[NEWER_LIMIT] = body.pop("max_tokens")
-        return [Sequence(id=next(self._ids), call=call, pid=pid, group=group, state=Talk(body))]
+        cuts, piece = self._settings.continues and continuable(call), self._settings.piece_tokens
+        talk = Talk(body, call.stop, cuts=cuts, piece=piece)
+        return [Sequence(id=next(self._ids), call=call, pid=pid, group=group, state=talk)]
 
     async def run(self, sequence: Sequence, seat: Seat) -> AsyncGenerator[Step, None]:
-        begun, tries = False, 0
+        over, tries = False, 0
         talk: Talk = sequence.state
         talk.leave = False
         with self._window.inside():
-            while True:
-                tries += 1
+            while not over:
+                tries, pause = tries + 1, 0.0
                 try:
                     async with (
                         self._window.place() as sent,
                         aclosing(self._steps(sequence.call, talk, sent)) as steps,
                     ):
                         async for step in steps:
-                            begun = True
+                            over = isinstance(step, Ended | Yielded)
                             yield step
-                    return
+                    tries = 0
                 except AiosError as error:
-                    if begun and not (isinstance(error, CutStream) and self._can_continue(sequence.call, talk)):
+                    if talk.grown and (talk.full or not (talk.cuts and isinstance(error, CutStream))):
                         raise
                     pause = self._pause(error, tries, talk.body)
                 await asyncio.sleep(pause)
 
     def interrupt(self, sequence: Sequence) -> None:
-        """By text: the stream is closed and what it said is kept. A call whose answer can't be gone on with
-        runs to its end."""
+        """By text: the stream is closed, or the next piece not asked for, and what was said is kept. A call
+        that can't be gone on with as if nothing had been runs to its end."""
         talk: Talk = sequence.state
-        talk.leave = self._can_continue(sequence.call, talk)
-
-    def _can_continue(self, call: Generate, talk: Talk) -> bool:
-        return self._settings.continues and continuable(call) and not talk.full
+        talk.leave = talk.cuts and (talk.piece > 0 or not starts_anew(sequence.call))
 
     async def embed(self, call: Embed) -> Embeddings:
         body = embedding_body(call, await self._model(call.model))
@@ -214,26 +192,41 @@ class OpenAICore:
         return asked if asked in self._models else self._models[0]
 
     async def _steps(self, call: Generate, talk: Talk, sent: float) -> AsyncGenerator[Step, None]:
-        """One try, sent then (monotonic). Raises AiosError."""
+        """One request, sent then (monotonic). Without a last step if the call goes on with another one. Raises
+        AiosError."""
         reader = Reader(call.n)
-        body = continued(talk.body, talk.text, talk.tokens) if talk.tokens else talk.body
-        before = talk.tokens
-        async with self._post(path_of(call), body, sent) as response:
-            if response.content_type == "application/json":
-                for delta in reader.read(await self._endpoint.read(response, Reply), whole=True):
-                    yield delta
-            else:
-                async with aclosing(self._endpoint.events(response)) as replies:
-                    async for reply in replies:
-                        for delta in reader.read(reply):
-                            talk.said(delta)
-                            yield delta
-                        if talk.leave and talk.tokens > before and not (reader.complete or talk.full):
-                            yield Yielded()
-                            return
+        async with (
+            self._post(path_of(call), talk.request(), sent) as response,
+            aclosing(self._replies(response)) as replies,
+        ):
+            async for reply, whole in replies:
+                for delta in reader.read(reply, whole=whole):
+                    if talk.unfit(delta):
+                        return
+                    for shown in talk.heard(delta):
+                        yield shown
+                left = talk.leave and not talk.piece and talk.grown
+                if left and not (reader.complete or talk.full):
+                    yield Yielded()
+                    return
         if not reader.complete:
             raise CutStream(f"The endpoint of core {self.name} ended in mid-answer.", "Send the call again.")
-        yield reader.end(before)
+        ended = talk.ended(reader.end(), reader.counted)
+        if ended:
+            for shown in talk.rest():
+                yield shown
+            yield ended
+        elif talk.leave:
+            yield Yielded()
+
+    async def _replies(self, response: aiohttp.ClientResponse) -> AsyncGenerator[tuple[Reply, bool], None]:
+        """What the endpoint says, and whether it says it all at once."""
+        if response.content_type == "application/json":
+            yield await self._endpoint.read(response, Reply), True
+            return
+        async with aclosing(self._endpoint.events(response)) as replies:
+            async for reply in replies:
+                yield reply, False
 
     async def _embedded(self, body: dict[str, Any]) -> EmbeddingReply:
         tries = 0

@@ -150,16 +150,19 @@ class Reader:
                 self._reasons[choice.index] = "tool_calls" if calls else reason
         return deltas
 
-    def end(self, before: int = 0) -> Ended:
-        """Once the answer is complete; `before` tokens of it were said in an earlier reply, and were part of
-        the prompt of this one."""
+    @property
+    def counted(self) -> int | None:
+        """Generated tokens, if the endpoint counted them."""
+        return self._usage.completion_tokens
+
+    def end(self) -> Ended:
+        """Once the answer is complete."""
         usage = self._usage
         details = usage.prompt_tokens_details
         return Ended(
             reasons=self._reasons,
-            prompt_tokens=max(0, usage.prompt_tokens - before),
-            completion_tokens=before
-            + (self._tokens if usage.completion_tokens is None else usage.completion_tokens),
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=self._tokens if usage.completion_tokens is None else usage.completion_tokens,
             cached_tokens=(details.cached_tokens or 0) if details else 0,
         )
 

@@ -15,6 +15,10 @@ PLAIN = Sampling()
 NEWER_LIMIT = "max_completion_tokens"
 """What newer models of one cloud call `max_tokens`."""
 
+SEED_STEP = 0x9E3779B1
+"""Odd, and near 2**32 over the golden ratio: seeds of near positions are far apart (Knuth, The Art of Computer
+Programming, volume 3, section 6.4)."""
+
 CONTINUED = {"continue_final_message": True, "add_generation_prompt": False}
 """What engines that can go on with an assistant's message want to be told."""
 
@@ -65,6 +69,14 @@ def continuable(call: Generate) -> bool:
     return plain and call.stream and call.n == 1 and not call.echo and not isinstance(call.prompt, tuple)
 
 
+def starts_anew(call: Generate) -> bool:
+    """What is gone on with is not what there would have been, whatever the endpoint does: a sampler starts from
+    its seed again, and penalties count only what the request itself generates."""
+    sampling = call.sampling
+    drawn = sampling.seed is not None and sampling.temperature > 0
+    return drawn or bool(sampling.presence_penalty or sampling.frequency_penalty)
+
+
 def continued(body: dict[str, Any], text: str, tokens: int) -> dict[str, Any]:
     """The body that asks to go on after `text`, of `tokens` tokens."""
     rest = dict(body)
@@ -80,6 +92,8 @@ def continued(body: dict[str, Any], text: str, tokens: int) -> dict[str, Any]:
     for limit in ("max_tokens", NEWER_LIMIT):
         if limit in body:
             rest[limit] = max(1, body[limit] - tokens)
+    if "seed" in body:
+        rest["seed"] = (body["seed"] + tokens * SEED_STEP) % 2**31  # the same draws again would be no draws
     return rest
 
 

@@ -62,11 +62,14 @@ class Composed:
         if item not in self._known:
             self._known.add(item)
             self._groups.enter(item.group)
-        self._programs.setdefault(item.program, Program(item.kind))
+        if item.program not in self._programs:
+            self._programs[item.program] = Program(item.kind)
         self._take(item)
         key = (self.level_of(item), -(item.path or 0.0), -item.resident_tokens, item.queued)
         place = self._places[item] = class_rank(item), item.group
-        self._queues.setdefault(place, ReadyQueue()).push(item, key)
+        if place not in self._queues:
+            self._queues[place] = ReadyQueue()
+        self._queues[place].push(item, key)
         self._waiting.push(item, item.queued)
 
     def withdraw(self, item: Item) -> None:
@@ -74,8 +77,9 @@ class Composed:
         self._forget(item)
 
     def select(self, now: float, fits: Callable[[Item], bool]) -> Item | None:
-        item = self._overdue(now, fits) or self._best(fits)
-        if item:
+        if item := self._overdue(now, fits):
+            self._unqueue(item)
+        elif item := self._best(fits):
             self._take(item)
         return item
 
@@ -131,7 +135,10 @@ class Composed:
         before = self._programs.get(item.program)
         age = (before.attained if before else 0.0) + item.attained
         setup = 0 if item.quantum_used else item.uncached  # who generated has its KV; the count is of before
-        return _level(self._sizes.setdefault(item.kind, Sizes()).rank(age, setup))
+        sizes = self._sizes.get(item.kind)
+        if sizes is None:
+            sizes = self._sizes[item.kind] = Sizes()
+        return _level(sizes.rank(age, setup))
 
     def _standing(self, item: Item) -> tuple[int, float, int]:
         """Less is better, by rules 1 to 3."""

@@ -6,6 +6,9 @@ from bisect import bisect_right, insort
 from collections import deque
 from math import inf
 
+AGES = 4096
+"""Most ages whose rank is remembered."""
+
 
 class Sizes:
     """Sizes (tokens of work) of the programs of one kind that ended, and the Gittins rank they imply.
@@ -25,6 +28,7 @@ class Sizes:
         self._keep = keep
         self._sorted = [(float(base << k), 1.0 / (doublings + 1)) for k in range(doublings + 1)]
         """Sizes and their weights."""
+        self._ranks: dict[tuple[float, float], float] = {}
 
     @property
     def recent(self) -> list[float]:
@@ -35,12 +39,22 @@ class Sizes:
         """A program of this kind ended with so many tokens of work."""
         if len(self._recent) == self._keep:
             self._sorted.remove((self._recent.popleft(), 1.0))
+        self._ranks.clear()
         self._recent.append(size)
         insort(self._sorted, (size, 1.0))
 
     def rank(self, age: float, setup: float = 0.0) -> float:
         """Tokens; smaller is to be served first. `setup`: tokens of work that come before any of it advances
-        (switching costs in the index: Asawa & Teneketzis 1996). O(sizes)."""
+        (switching costs in the index: Asawa & Teneketzis 1996). O(sizes) for what is new since the last
+        `add`."""
+        known = self._ranks.get((age, setup))
+        if known is None:
+            if len(self._ranks) >= AGES:
+                self._ranks.clear()
+            known = self._ranks[age, setup] = self._rank(age, setup)
+        return known
+
+    def _rank(self, age: float, setup: float) -> float:
         survivors = self._sorted[bisect_right(self._sorted, (age, inf)) :]
         if not survivors:
             return setup + max(1.0, age)  # older than anything thinkable: as far to go as it has come

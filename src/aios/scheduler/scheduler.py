@@ -186,7 +186,8 @@ class Scheduler:
         if run.task and not run.task.done():
             run.task.cancel()  # its end frees the slot
         self._door.open()
-        self._dispatch()
+        if run.item.width > 1:
+            self._dispatch()  # slots may have been held for it; else no slot became free
 
     # -- slots -------------------------------------------------------------------------------------
 
