@@ -77,9 +77,8 @@ class Composed:
         self._forget(item)
 
     def select(self, now: float, fits: Callable[[Item], bool]) -> Item | None:
-        if item := self._overdue(now, fits):
-            self._unqueue(item)
-        elif item := self._best(fits):
+        item = self._overdue(now, fits) or self._best(fits)
+        if item:
             self._take(item)
         return item
 

@@ -2,8 +2,7 @@
 
 A call's sequence enters by `submit`, waits in the policy's queue, gets a slot (prepared by the seating), runs
 as a task of the kernel's task group, may be interrupted and wait again, and leaves when it ended, failed or
-its caller went away. Everything happens on one event loop, so state needs no locks.
-"""
+its caller went away. Everything happens on one event loop, so state needs no locks."""
 
 from __future__ import annotations
 
@@ -186,8 +185,8 @@ class Scheduler:
         if run.task and not run.task.done():
             run.task.cancel()  # its end frees the slot
         self._door.open()
-        if run.item.width > 1:
-            self._dispatch()  # slots may have been held for it; else no slot became free
+        if run.item.width > 1:  # slots may have been held for it; else none became free
+            self._dispatch()
 
     # -- slots -------------------------------------------------------------------------------------
 
