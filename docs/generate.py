@@ -15,6 +15,9 @@ SECTIONS = {
     "SchedulerSettings": "[scheduler]",
     "ContextSettings": "[context]",
     "ProcessSettings": "[processes]",
+    "MemorySettings": "[memory]",
+    "StorageSettings": "[storage]",
+    "SharedRoot": "[[storage.roots]]",
     "GroupSettings": "[[groups]]",
     "CoreSettings": "[[cores]]",
 }

@@ -76,6 +76,56 @@ class ContextSettings(Section, frozen=True):
     would take to keep; `lru` the least recently used."""
 
 
+class MemorySettings(Section, frozen=True):
+    ram_mb: float = 256.0
+    """RAM for the bodies of entries, of all agents, MB; from 80 % on, those least needed go to disk."""
+    ram_agent_mb: float = 64.0
+    """RAM for those of one agent, MB."""
+    k: int = 2
+    """K of LRU-K, which says what is least needed."""
+    agent_mb: float = 1024.0
+    """What one agent may keep at all, MB."""
+    agent_entries: int = 1_000_000
+    """How many entries one agent may keep."""
+    embedder: str = "minilm"
+    """What turns texts into vectors, for recall and search by meaning: a name registered under
+    `aios.embedders`; `none`: words alone."""
+    thinking: Literal["model", "extract"] = "model"
+    """What describes and links notes: the default model, at low priority and under a grammar, or `extract`:
+    keywords and likeness alone."""
+    thinking_s: float = 30.0
+    """How long a note waits for the model, seconds; then it is described by extraction."""
+    concurrency: int = 64
+    """Calls at once; over it, agents take turns."""
+
+
+class SharedRoot(Section, frozen=True):
+    """One `[[storage.roots]]` table: a tree of files that agents may mount in their own."""
+
+    name: str
+    """Unique name."""
+    folder: str = ""
+    """A folder of this machine that it follows: changes there become versions here, and it may only be read.
+    "": a root of its own."""
+    groups: tuple[str, ...] = ()
+    """Privilege groups that may mount it; none: all."""
+    writable: bool = False
+    """Whether it may be mounted to be written."""
+
+
+class StorageSettings(Section, frozen=True):
+    quota_mb: float = 10_240.0
+    """What one agent's root may hold, with old versions and bin, MB before compression."""
+    file_mb: float = 256.0
+    """Largest file, MB."""
+    versions: int = 1_000
+    """Newest versions of a file that are kept, besides those in snapshots."""
+    concurrency: int = 64
+    """Calls at once; over it, agents take turns."""
+    roots: tuple[SharedRoot, ...] = ()
+    """Shared roots."""
+
+
 class ProcessSettings(Section, frozen=True):
     """Defaults of a process made for an unknown caller."""
 
@@ -188,6 +238,8 @@ class Settings(Section, frozen=True):
     scheduler: SchedulerSettings = SchedulerSettings()
     context: ContextSettings = ContextSettings()
     processes: ProcessSettings = ProcessSettings()
+    memory: MemorySettings = MemorySettings()
+    storage: StorageSettings = StorageSettings()
     groups: tuple[GroupSettings, ...] = ()
     """Limits of groups of agents; a group without a table has none of its own."""
     cores: tuple[CoreSettings, ...] = ()

@@ -140,6 +140,13 @@ class JournalChanged(Event, frozen=True, tag="journal.changed"):
     reason: str = ""
 
 
+class StorageChanged(Event, frozen=True, tag="storage.changed"):
+    """`degraded`: files and memory can't be written (`reason`); they can be read."""
+
+    state: Literal["ok", "degraded"]
+    reason: str = ""
+
+
 class Lost(Event, frozen=True, tag="bus.lost"):
     """The subscriber was too slow: so many events before this one are missing."""
 
@@ -162,6 +169,7 @@ AnyEvent = (
     | PolicyChanged
     | KernelChanged
     | JournalChanged
+    | StorageChanged
     | Lost
 )
 

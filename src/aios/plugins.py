@@ -9,6 +9,7 @@ from aios.errors import ConfigError
 
 POLICIES = "aios.policies"
 CORES = "aios.cores"
+EMBEDDERS = "aios.embedders"
 BENCHMARKS = "aios.benchmarks"
 
 

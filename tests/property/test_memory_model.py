@@ -130,7 +130,7 @@ class MemoryMachine(RuleBasedStateMachine):
     @rule(who=agents)
     def clear(self, who):
         mine = [id for id, known in self.model.items() if known.owner == who.agent and "a" in known.tags]
-        assert self.loop.run(self.memory.clear(who, Filter(tags=("a",)))) == len(mine)
+        assert len(self.loop.run(self.memory.clear(who, Filter(tags=("a",)))).ids) == len(mine)
         for id in mine:
             del self.model[id]
             self.order.remove(id)

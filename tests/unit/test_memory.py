@@ -8,9 +8,9 @@ from tests.embedders import WordSums
 
 from aios.errors import BadRequest, Conflict, Forbidden, LimitExceeded, NotFound, StorageUnavailable
 from aios.memory.manager import MemoryManager
-from aios.memory.records import Identity, MemoryLimits, NewNote
+from aios.memory.records import Identity, MemoryLimits
 from aios.syscalls import Message
-from aios.syscalls.memory import Alloc, Search, Share, Update, Write
+from aios.syscalls.memory import AddNote, Alloc, Search, Share, Update, Write
 from aios.syscalls.memory_records import Filter
 
 pytestmark = pytest.mark.anyio
@@ -93,7 +93,7 @@ async def test_what_is_anothers_looks_exactly_like_what_is_not_there(memory):
             assert await said(action, foreign) == await said(action, absent)
     assert (await memory.list(EVE)).entries == ()
     assert (await memory.search(EVE, Search(query="secret"))).hits == ()
-    assert await memory.clear(EVE) == 0
+    assert (await memory.clear(EVE)).ids == ()
     assert (await memory.conversations.prefix(EVE, [Message(role="user", content="secret")])).length == 0
 
 
@@ -151,7 +151,7 @@ async def test_clear_takes_what_the_filter_lets_through_and_nothing_of_others(me
     kept = await memory.alloc(ANN, Alloc(data=b"b"))
     other = await memory.alloc(BOB, Alloc(data=b"c", tags=("old",)))
     await memory.share(BOB, Share(id=other.id, name="ann", write=True))
-    assert await memory.clear(ANN, Filter(tags=("old",))) == 1
+    assert len((await memory.clear(ANN, Filter(tags=("old",)))).ids) == 1
     assert [entry.id for entry in (await memory.list(ANN)).entries] == [kept.id, other.id]
 
 
@@ -176,15 +176,15 @@ async def test_quotas_hold_and_what_is_deleted_makes_room(tmp_path):
 
 
 async def test_an_export_comes_back_as_the_same_memory(memory):
-    blue = await memory.notes.add(ANN, NewNote(content="The sky is blue", tags=("sky",)))
-    red = await memory.notes.add(ANN, NewNote(content="Mars is red", importance=0.5))
+    blue = await memory.notes.add(ANN, AddNote(content="The sky is blue", tags=("sky",)))
+    red = await memory.notes.add(ANN, AddNote(content="Mars is red", importance=0.5))
     await memory.notes.link(ANN, red.id, blue.id, 0.7)
     await memory.blocks.create(ANN, "persona", "terse", about="how to speak", limit=50)
     await memory.alloc(ANN, Alloc(kind="data", data=b"\x00\x01", pinned=True))
     messages = (Message(role="user", content="hi\u2028there"), Message(role="assistant", content="ho"))
     await memory.conversations.record(ANN, messages, tokens=[7, 8, 9], name="talk")
-    data = await memory.export(ANN)
-    ids = await memory.import_(BOB, data)
+    data = (await memory.export(ANN)).data
+    ids = (await memory.import_(BOB, data)).ids
     copies = {entry.id: entry for entry in (await memory.list(BOB)).entries}
     assert set(ids) == set(copies)
     sky, mars, persona, blob, talk = ids
@@ -202,7 +202,7 @@ async def test_an_export_comes_back_as_the_same_memory(memory):
 async def test_a_bad_import_leaves_nothing(memory):
     await memory.alloc(ANN, Alloc(data=b"good"))
     await memory.blocks.create(ANN, "twice", "")
-    data = await memory.export(ANN)
+    data = (await memory.export(ANN)).data
     await memory.blocks.create(BOB, "twice", "mine")
     with pytest.raises(Conflict):
         await memory.import_(BOB, data)
@@ -271,7 +271,7 @@ async def test_what_others_write_does_not_change_what_is_found(tmp_path, clock):
 async def test_search_filters_by_kind_tag_and_time(memory, clock):
     old = await memory.alloc(ANN, Alloc(data=b"tea", tags=("drink", "hot")))
     clock.now += 100
-    note = await memory.notes.add(ANN, NewNote(content="tea", tags=("drink",)))
+    note = await memory.notes.add(ANN, AddNote(content="tea", tags=("drink",)))
 
     async def ids(**filter):
         hits = (await memory.search(ANN, Search(query="tea", filter=Filter(**filter)))).hits

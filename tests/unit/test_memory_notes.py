@@ -7,9 +7,9 @@ from tests.embedders import WordSums
 from aios.errors import BadRequest, Conflict, CoreUnavailable, Forbidden, LimitExceeded, NotFound
 from aios.memory.graph import draw_graph, layout
 from aios.memory.manager import MemoryManager
-from aios.memory.records import Identity, MemoryLimits, NewNote
+from aios.memory.records import Identity, MemoryLimits
 from aios.memory.words import keywords
-from aios.syscalls.memory import Alloc, Search, Share, Write
+from aios.syscalls.memory import AddNote, Alloc, Search, Share, Write
 from aios.syscalls.memory_records import Filter
 
 pytestmark = pytest.mark.anyio
@@ -27,7 +27,7 @@ class Clock:
 
 async def test_keywords_are_extracted_without_a_model(tmp_path):
     async with MemoryManager(tmp_path) as memory:
-        note = await memory.notes.add(ANN, NewNote(content="We will use prefix caching for the llama engine."))
+        note = await memory.notes.add(ANN, AddNote(content="We will use prefix caching for the llama engine."))
     assert (note.keywords, note.made_by) == (("prefix caching", "llama engine"), "extraction")
     assert note.tags == note.keywords
 
@@ -41,14 +41,14 @@ def test_key_phrases_are_ranked_by_degree_over_frequency():
 
 async def test_near_notes_are_linked_and_very_near_ones_evolve(tmp_path):
     async with MemoryManager(tmp_path, embedder=WordSums()) as memory:
-        first = await memory.notes.add(ANN, NewNote(content="redis cache eviction policy", tags=("cache",)))
-        await memory.notes.add(ANN, NewNote(content="holiday in rome"))
-        near = await memory.notes.add(ANN, NewNote(content="redis cache eviction bug", tags=("bug",)))
+        first = await memory.notes.add(ANN, AddNote(content="redis cache eviction policy", tags=("cache",)))
+        await memory.notes.add(ANN, AddNote(content="holiday in rome"))
+        near = await memory.notes.add(ANN, AddNote(content="redis cache eviction bug", tags=("bug",)))
         assert [link.id for link in near.links] == [first.id]
         evolved = await memory.notes.get(ANN, first.id)
         assert [link.id for link in evolved.links] == [near.id]
         assert evolved.tags == ("cache", "bug")
-        history = await memory.history(ANN, first.id)
+        history = (await memory.history(ANN, first.id)).versions
         assert [(v.version, v.why, v.tags) for v in history] == [
             (2, f"evolved by {near.id}", ("cache", "bug")),
             (1, "made", ("cache",)),
@@ -57,16 +57,16 @@ async def test_near_notes_are_linked_and_very_near_ones_evolve(tmp_path):
 
 async def test_without_an_embedder_notes_that_share_keywords_are_linked(tmp_path):
     async with MemoryManager(tmp_path) as memory:
-        first = await memory.notes.add(ANN, NewNote(content="The paged attention kernel of vLLM"))
-        await memory.notes.add(ANN, NewNote(content="A kernel of corn"))
-        near = await memory.notes.add(ANN, NewNote(content="Paged attention saves memory"))
+        first = await memory.notes.add(ANN, AddNote(content="The paged attention kernel of vLLM"))
+        await memory.notes.add(ANN, AddNote(content="A kernel of corn"))
+        near = await memory.notes.add(ANN, AddNote(content="Paged attention saves memory"))
         assert [link.id for link in near.links] == [first.id]
 
 
 async def test_a_model_describes_links_and_changes_neighbours(tmp_path):
     asked = []
 
-    async def think(messages, schema):
+    async def think(who, messages, schema):
         asked.append((messages[-1].content, schema))
         if "linked" in schema["properties"]:
             return msgspec.json.encode(
@@ -78,11 +78,11 @@ async def test_a_model_describes_links_and_changes_neighbours(tmp_path):
         return '{"keywords": ["home"], "tags": ["place"], "context": "Where Ann lives."}'
 
     async with MemoryManager(tmp_path, embedder=WordSums(), think=think) as memory:
-        old = await memory.notes.add(ANN, NewNote(content="Ann lives in Rome"))
+        old = await memory.notes.add(ANN, AddNote(content="Ann lives in Rome"))
         assert (old.keywords, old.tags, old.context, old.made_by) == (
             ("home",), ("place",), "Where Ann lives.", "model",
         )  # fmt: skip
-        new = await memory.notes.add(ANN, NewNote(content="Ann lives in Oslo now"))
+        new = await memory.notes.add(ANN, AddNote(content="Ann lives in Oslo now"))
         assert [link.id for link in new.links] == [old.id]
         changed = await memory.notes.get(ANN, old.id)
         assert (changed.tags, changed.context) == (("outdated",), "Was true until May.")
@@ -93,24 +93,24 @@ async def test_a_model_describes_links_and_changes_neighbours(tmp_path):
 
 @pytest.mark.parametrize("trouble", ["nonsense", "down"])
 async def test_without_a_sound_answer_of_the_model_keywords_are_extracted(tmp_path, trouble):
-    async def think(messages, schema):
+    async def think(who, messages, schema):
         if trouble == "down":
             raise CoreUnavailable("The core is down.")
         return "Sure! Here are your keywords:"
 
     async with MemoryManager(tmp_path, think=think) as memory:
-        await memory.notes.add(ANN, NewNote(content="green tea leaves"))
-        note = await memory.notes.add(ANN, NewNote(content="green tea leaves of spring"))
+        await memory.notes.add(ANN, AddNote(content="green tea leaves"))
+        note = await memory.notes.add(ANN, AddNote(content="green tea leaves of spring"))
     assert (note.made_by, len(note.links)) == ("extraction", 1)
 
 
 async def test_every_change_of_a_note_is_a_version_and_old_ones_are_given_up(tmp_path):
     async with MemoryManager(tmp_path, MemoryLimits(versions_kept=3)) as memory:
-        note = await memory.notes.add(ANN, NewNote(content="one"))
+        note = await memory.notes.add(ANN, AddNote(content="one"))
         await memory.notes.revise(ANN, note.id, content="two")
         await memory.write(ANN, Write(id=note.id, data=b"three"))
         await memory.notes.revise(ANN, note.id, importance=0.2)
-        history = await memory.history(ANN, note.id)
+        history = (await memory.history(ANN, note.id)).versions
         assert [(v.version, v.text, v.why) for v in history] == [
             (4, "three", "revised"), (3, "three", "write"), (2, "two", "revised"),
         ]  # fmt: skip
@@ -122,7 +122,7 @@ async def test_a_note_fades_and_use_makes_it_last(tmp_path):
     clock = Clock()
     async with MemoryManager(tmp_path, MemoryLimits(half_life_s=DAY), clock=clock) as memory:
         used, unused = [
-            await memory.notes.add(ANN, NewNote(content=f"tea {i}", importance=0.8)) for i in range(2)
+            await memory.notes.add(ANN, AddNote(content=f"tea {i}", importance=0.8)) for i in range(2)
         ]
         clock.now += DAY
         assert (await memory.notes.get(ANN, unused.id)).strength == pytest.approx(0.4)
@@ -136,8 +136,8 @@ async def test_a_note_fades_and_use_makes_it_last(tmp_path):
 
 async def test_a_graph_shows_what_its_reader_may_read(tmp_path):
     async with MemoryManager(tmp_path / "m", embedder=WordSums()) as memory:
-        one = await memory.notes.add(ANN, NewNote(content="green tea", tags=("tea",)))
-        two = await memory.notes.add(ANN, NewNote(content="green tea leaves", tags=("tea",)))
+        one = await memory.notes.add(ANN, AddNote(content="green tea", tags=("tea",)))
+        two = await memory.notes.add(ANN, AddNote(content="green tea leaves", tags=("tea",)))
         graph = await memory.notes.graph(ANN)
         assert {node.id for node in graph.nodes} == {one.id, two.id}
         assert [{edge.a, edge.b} for edge in graph.edges] == [{one.id, two.id}]
@@ -152,14 +152,14 @@ async def test_a_graph_shows_what_its_reader_may_read(tmp_path):
 
 async def test_links_are_made_and_undone_by_those_who_may_write_both(tmp_path):
     async with MemoryManager(tmp_path) as memory:
-        mine = await memory.notes.add(ANN, NewNote(content="apples"))
-        theirs = await memory.notes.add(BOB, NewNote(content="pears"))
+        mine = await memory.notes.add(ANN, AddNote(content="apples"))
+        theirs = await memory.notes.add(BOB, AddNote(content="pears"))
         with pytest.raises(NotFound):
             await memory.notes.link(ANN, mine.id, theirs.id)
         await memory.share(BOB, Share(id=theirs.id, name="ann"))
         with pytest.raises(Forbidden):
             await memory.notes.link(ANN, mine.id, theirs.id)
-        other = await memory.notes.add(ANN, NewNote(content="plums"))
+        other = await memory.notes.add(ANN, AddNote(content="plums"))
         await memory.notes.link(ANN, mine.id, other.id, 0.5)
         assert (await memory.notes.get(ANN, other.id)).links[0].strength == 0.5
         await memory.notes.link(ANN, other.id, mine.id, 0)
@@ -184,7 +184,8 @@ async def test_blocks_are_edited_within_their_limit_and_rendered_in_order(tmp_pa
         for old in ("Kim", "i", ""):  # not there, there more than once, nothing
             with pytest.raises(BadRequest):
                 await memory.blocks.replace(ANN, "human", old, "x")
-        versions = await memory.history(ANN, (await memory.blocks.get(ANN, "human")).id)
+        human = await memory.blocks.get(ANN, "human")
+        versions = (await memory.history(ANN, human.id)).versions
         assert [(v.why, v.text) for v in versions][:2] == [
             ("replace", "Name: Kai\nLikes tea"), ("append", "Name: Kim\nLikes tea"),
         ]  # fmt: skip

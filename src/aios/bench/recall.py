@@ -32,8 +32,8 @@ from aios.errors import ConfigError
 from aios.memory.embed import Vectors
 from aios.memory.manager import MemoryManager
 from aios.memory.minilm import MiniLm
-from aios.memory.records import Identity, MemoryLimits, NewNote
-from aios.syscalls.memory import Alloc, Search
+from aios.memory.records import Identity, MemoryLimits
+from aios.syscalls.memory import AddNote, Alloc, Search
 
 By = Literal["words", "meaning", "both"]
 WAYS: dict[str, By] = {"BM25 alone": "words", "vectors alone": "meaning", "fused": "both"}
@@ -80,7 +80,7 @@ class Drawn:
     def __init__(self) -> None:
         self._random = np.random.default_rng(1)
 
-    async def embed(self, texts: list[str]) -> Vectors:
+    async def embed(self, texts: Sequence[str]) -> Vectors:
         vectors = self._random.standard_normal((len(texts), self.width), np.float32)
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
@@ -121,7 +121,7 @@ async def _find(samples: Sequence[Sample]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for kind in ("turns", "notes"):
         with tempfile.TemporaryDirectory() as folder:
-            async with MiniLm() as model, MemoryManager(Path(folder), embedder=model) as memory:
+            async with MiniLm(threads=0) as model, MemoryManager(Path(folder), embedder=model) as memory:
                 rows = [await _ask(memory, sample, kind) for sample in samples]
         result[kind] = {
             half: {way: _means([row for each in part for row in each[way]]) for way in WAYS}
@@ -139,7 +139,7 @@ async def _ask(memory: MemoryManager, sample: Sample, kind: str) -> dict[str, li
     for turn in sample.turns():
         text = f"{turn.speaker}: {turn.text} {turn.blip_caption}".strip()
         if kind == "notes":
-            id = (await memory.notes.add(who, NewNote(content=text, context=before))).id
+            id = (await memory.notes.add(who, AddNote(content=text, context=before))).id
         else:
             id = (await memory.alloc(who, Alloc(data=text.encode()))).id
         turn_of[id], before = turn.dia_id, text
@@ -207,7 +207,7 @@ async def _query_ms(memory: MemoryManager, who: Identity, queries: Sequence[str]
 
 async def _embedding_ms(queries: Sequence[str]) -> dict[str, float]:
     times: list[float] = []
-    async with MiniLm() as model:
+    async with MiniLm(threads=0) as model:
         await model.embed([queries[0]])
         for query in queries:
             began = time.perf_counter()

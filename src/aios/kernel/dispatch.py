@@ -10,8 +10,8 @@ import asyncio
 import itertools
 import secrets
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable
+from contextlib import aclosing, contextmanager
 from typing import Any, TypeVar
 
 import msgspec
@@ -35,10 +35,12 @@ from aios.kernel.pcb import Process
 from aios.kernel.pool import Member, Pool
 from aios.kernel.process import ProcessTable
 from aios.kernel.records import Entry, encode
+from aios.kernel.services import Service, Services
 from aios.kernel.visit import Past, Visit
 from aios.kernel.windows import Windows
 from aios.scheduler.ticket import Ticket, kind_of
 from aios.syscalls import (
+    Call,
     Completion,
     DeclarePlan,
     Embed,
@@ -52,12 +54,12 @@ from aios.syscalls import (
     Result,
     SendSignal,
     Spawn,
-    Syscall,
     Usage,
     WindowPolicy,
     kind,
 )
 
+R = TypeVar("R")
 T = TypeVar("T", Completion, ProcessInfo)
 
 
@@ -76,20 +78,22 @@ class Dispatcher:
         first_id: int,
         idempotency_ttl_s: float,
         window: WindowPolicy,
+        services: tuple[Service, ...] = (),
     ) -> None:
         self._processes, self._groups, self._pool, self._journal = processes, groups, pool, journal
         self._bus, self._tasks = bus, tasks
         self._once = Once(journal, tasks, ttl_s=idempotency_ttl_s)
-        self.windows = Windows(window, bus, self._ask)
+        self.windows = Windows(window, bus, self.trap)
         self.foresight = Foresight()
         self._effects = Effects(processes, pool, journal, bus)
+        self._services = Services(services, processes, journal, bus)
         self._ids = itertools.count(first_id)
         self._boot = secrets.token_hex(4)  # numbers may come again after a crash, names of answers must not
         self._visits: dict[int, Visit] = {}
         self._effects_open = 0
         self._refusal: Callable[[], AiosError] | None = None
         self._quiet = asyncio.Event()
-        self._table: dict[type, Callable[[Process, Any], Awaitable[Result]]] = {
+        self._table: dict[type, Callable[[Process, Any], Awaitable[Any]]] = {
             Generate: self._complete,
             Embed: self._embed,
             Spawn: self._effect,
@@ -98,11 +102,12 @@ class Dispatcher:
             Exit: self._effect,
             DeclarePlan: self._plan,
             Ps: self._list,
+            **dict.fromkeys(self._services.calls, self._serve),
         }
 
     # -- the way in --------------------------------------------------------------------------------
 
-    async def trap(self, pid: int, call: Syscall) -> Result:
+    async def trap(self, pid: int, call: Call[R]) -> R:
         """Do `call` for process `pid`. Raises AiosError."""
         handle = self._table.get(type(call))
         if handle is None:
@@ -137,9 +142,6 @@ class Dispatcher:
 
     async def _complete(self, process: Process, call: Generate) -> Completion:
         return await _last(self.stream(process.pid, call), Completion)
-
-    async def _ask(self, pid: int, call: Generate) -> Completion:
-        return await self._complete(self._processes.get(pid), call)
 
     async def _keyed(self, pid: int, call: Generate) -> AsyncGenerator[Delta | Completion, None]:
         wanted = claim(self._processes.get(pid).agent, call.idempotency_key or "", call)
@@ -309,13 +311,12 @@ class Dispatcher:
         return await _last(self._once.outputs(wanted, work, cancellable=False), ProcessInfo)
 
     async def _carry_out(self, process: Process, call: Effect, wanted: Claim | None = None) -> ProcessInfo:
-        self._check_open(process)
-        self._effects_open += 1
-        try:
-            return await self._effects.carry_out(next(self._ids), process, call, wanted)
-        finally:
-            self._effects_open -= 1
-            self._rest()
+        with self._under_way(process) as id:
+            return await self._effects.carry_out(id, process, call, wanted)
+
+    async def _serve(self, process: Process, call: Call[Any]) -> Any:
+        with self._under_way(process) as id:
+            return await self._services.carry_out(id, process, call)
 
     async def _list(self, process: Process, call: Ps) -> ProcessList:
         """All for the kernel and admins; for others those of their privilege group."""
@@ -364,6 +365,17 @@ class Dispatcher:
         if self._refusal is not None:
             raise self._refusal()
         self._processes.living(process.pid)
+
+    @contextmanager
+    def _under_way(self, process: Process) -> Generator[int]:
+        """The number of a call that is let in, and counted."""
+        self._check_open(process)
+        self._effects_open += 1
+        try:
+            yield next(self._ids)
+        finally:
+            self._effects_open -= 1
+            self._rest()
 
     def _rest(self) -> None:
         if self._refusal is not None and not self.active:

@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -25,10 +25,11 @@ from aios.config import CoreSettings, Settings
 from aios.context.manager import ContextManager
 from aios.cores.core import Core
 from aios.errors import AiosError, Cancelled, Conflict, Draining
-from aios.events import EventBus, JournalChanged, KernelChanged, Subscription
+from aios.events import EventBus, JournalChanged, KernelChanged, StorageChanged, Subscription
 from aios.kernel.dispatch import Dispatcher
 from aios.kernel.groups import GroupTable
 from aios.kernel.journal import Journal
+from aios.kernel.managers import Managers, managers
 from aios.kernel.pcb import Process
 from aios.kernel.pool import Member, Pool
 from aios.kernel.process import ProcessTable
@@ -37,10 +38,12 @@ from aios.models import catalogue
 from aios.scheduler.learned import LearnedFile
 from aios.scheduler.policy import SchedulingPolicy
 from aios.scheduler.scheduler import Scheduler
-from aios.syscalls import Completion, ContextInfo, Delta, Generate, Result, Syscall
+from aios.syscalls import Call, Completion, ContextInfo, Delta, Generate
 from aios.telemetry.trace import chrome_trace
 
 log = logging.getLogger(__name__)
+
+R = TypeVar("R")
 
 GRACE_S = 5.0
 """How long cancelled calls may take to leave their slots."""
@@ -78,6 +81,7 @@ class Kernel:
             settings.groups, keep=lambda group: self._journal.spend(group.settings.name, group.row)
         )
         self._cores = cores
+        self._managers: Managers | None = None
         self._dispatcher: Dispatcher | None = None
         self._lately: Subscription | None = None
         self._stack = AsyncExitStack()
@@ -86,8 +90,8 @@ class Kernel:
 
     # -- calls -------------------------------------------------------------------------------------
 
-    async def trap(self, pid: int, call: Syscall) -> Result:
-        """Do a syscall for process `pid`: a Generate gives a Completion, and so on (syscalls.py).
+    async def trap(self, pid: int, call: Call[R]) -> R:
+        """Do a syscall for process `pid`: a Generate gives a Completion, and so on (syscalls/).
 
         Raises AiosError. Cancelling the caller cancels the call, down to the slot."""
         return await self._need().trap(pid, call)
@@ -132,6 +136,13 @@ class Kernel:
         """Models that calls may name, those of the default core first."""
         return self._pool.models()
 
+    @property
+    def managers(self) -> Managers:
+        """Memory and storage. Raises Conflict before it runs."""
+        self._need()
+        assert self._managers is not None
+        return self._managers
+
     def status(self) -> KernelStatus:
         live = self.processes.live()
         return KernelStatus(
@@ -142,6 +153,7 @@ class Kernel:
             processes=len(live),
             active_calls=self._dispatcher.active if self._dispatcher else 0,
             journal=self._journal.trouble or "ok",
+            storage=(self._managers and self._managers.storage.trouble) or "ok",
         )
 
     # -- life --------------------------------------------------------------------------------------
@@ -189,10 +201,13 @@ class Kernel:
         self.groups.restore(recovered.groups)
         self.processes.restore(recovered.processes, recovered.next_pid)
         await self._start_cores(stack, tasks)
+        self._managers = await stack.enter_async_context(
+            managers(self.settings, tasks, self.trap, self._on_storage_trouble)
+        )
         self._dispatcher = Dispatcher(
             self.processes, self.groups, self._pool, self._journal, self.bus, tasks,
             first_id=recovered.next_id, idempotency_ttl_s=self.settings.state.idempotency_ttl_s,
-            window=self.settings.context.window,
+            window=self.settings.context.window, services=self._managers.services,
         )  # fmt: skip
         for process in self.processes.live():
             if process.state == "paused":
@@ -311,3 +326,8 @@ class Kernel:
         if trouble:
             log.warning("the journal is degraded: %s", trouble)
         self.bus.publish(JournalChanged(state="degraded" if trouble else "ok", reason=trouble))
+
+    def _on_storage_trouble(self, trouble: str) -> None:
+        if trouble:
+            log.warning("files can't be written: %s", trouble)
+        self.bus.publish(StorageChanged(state="degraded" if trouble else "ok", reason=trouble))

@@ -46,3 +46,5 @@ class KernelStatus(Record, frozen=True):
     processes: int = 0
     active_calls: int = 0
     journal: str = "ok"
+    storage: str = "ok"
+    """Or why files can't be written now."""

@@ -22,7 +22,14 @@ class Blocks:
         self._store = store
 
     async def create(
-        self, who: Identity, name: str, text: str = "", *, about: str = "", limit: int | None = None
+        self,
+        who: Identity,
+        name: str,
+        text: str = "",
+        *,
+        about: str = "",
+        limit: int | None = None,
+        id: str = "",
     ) -> Block:
         """`limit`: characters it may have; `about`: what it is for, shown with it.
 
@@ -33,7 +40,7 @@ class Blocks:
             )
         meta = BlockMeta(limit=self._store.limits.block_chars if limit is None else limit, about=about)
         draft = _draft(name, text, meta, "made")
-        return _block(await self._store.create(who, "block", name, draft, pinned=True), text)
+        return _block(await self._store.create(who, "block", name, draft, pinned=True, id=id), text)
 
     async def get(self, who: Identity, block: str) -> Block:
         """Raises NotFound."""
@@ -42,11 +49,13 @@ class Blocks:
             raise entries.unknown(block)
         return _block(row, data.decode())
 
-    async def append(self, who: Identity, block: str, text: str) -> Block:
+    async def append(self, who: Identity, block: str, text: str, *, expect: int | None = None) -> Block:
         """Add a line. Raises NotFound, Forbidden, LimitExceeded (it would be too long: nothing is changed)."""
-        return await self._edit(who, block, lambda old: f"{old}\n{text}" if old else text, "append")
+        return await self._edit(who, block, lambda old: f"{old}\n{text}" if old else text, "append", expect)
 
-    async def replace(self, who: Identity, block: str, old: str, new: str) -> Block:
+    async def replace(
+        self, who: Identity, block: str, old: str, new: str, *, expect: int | None = None
+    ) -> Block:
         """Put `new` where `old` stands. Raises BadRequest if `old` does not stand there exactly once, NotFound,
         Forbidden, LimitExceeded."""
 
@@ -58,7 +67,7 @@ class Blocks:
                 raise BadRequest(what, "Quote it exactly, and enough of it.", param="old")
             return text.replace(old, new)
 
-        return await self._edit(who, block, edit, "replace")
+        return await self._edit(who, block, edit, "replace", expect)
 
     async def set(self, who: Identity, block: str, text: str, *, expect: int | None = None) -> Block:
         """The whole text. Raises NotFound, Forbidden, Conflict, LimitExceeded."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,9 +26,43 @@ class Embedder(Protocol):
     @property
     def width(self) -> int: ...
 
-    async def embed(self, texts: list[str]) -> Vectors:
+    async def embed(self, texts: Sequence[str]) -> Vectors:
         """Shape (texts, width), each row of length 1."""
         ...
+
+
+class Lazy:
+    """`embedder` (an async context), opened when it is first needed: most kernels never are asked."""
+
+    def __init__(self, embedder: Any) -> None:
+        self._embedder = embedder
+        self._life = AsyncExitStack()
+        self._opening = asyncio.Lock()
+        self._open = False
+
+    @property
+    def name(self) -> str:
+        return self._embedder.name
+
+    @property
+    def width(self) -> int:
+        return self._embedder.width
+
+    async def embed(self, texts: Sequence[str]) -> Vectors:
+        """Raises what the embedder raises."""
+        async with self._opening:
+            if not self._open:
+                await self._life.enter_async_context(self._embedder)
+                self._open = True
+        return await self._embedder.embed(texts)
+
+    async def __aenter__(self) -> Lazy:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._life.aclose()
 
 
 class Batched:
@@ -46,7 +83,7 @@ class Batched:
     def width(self) -> int:
         return self._embedder.width
 
-    async def embed(self, texts: list[str]) -> Vectors:
+    async def embed(self, texts: Sequence[str]) -> Vectors:
         """Raises what the embedder raises."""
         if not texts:
             return np.zeros((0, self.width), np.float32)

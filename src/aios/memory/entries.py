@@ -7,6 +7,7 @@ read does not exist for it: the same error, the same text.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import secrets
 from dataclasses import dataclass
 from typing import Any, Literal, cast
@@ -88,6 +89,12 @@ def unknown(id: str) -> NotFound:
 
 def new_id(kind: Kind) -> str:
     return f"{kind[0]}_{secrets.token_hex(8)}"
+
+
+def keyed_id(kind: Kind, agent: str, key: str) -> str:
+    """The id of what `agent` makes under an idempotency key: always the same, so it is made once."""
+    digest = hashlib.sha256(f"{agent}\0{key}".encode()).hexdigest()
+    return f"{kind[0]}_{digest[:16]}"
 
 
 def number_of(db: Connection, agent: str) -> int:

@@ -7,13 +7,13 @@ disk; what it raised for changed nothing.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import TracebackType
 
 import msgspec
 
-from aios.errors import BadRequest
+from aios.errors import BadRequest, NotFound
 from aios.memory import entries, transfer
 from aios.memory.backing import Backing, SqliteBacking
 from aios.memory.blocks import Blocks
@@ -23,18 +23,22 @@ from aios.memory.embed import Batched, Embedder
 from aios.memory.entries import Row
 from aios.memory.notes import Notes
 from aios.memory.recall import Weights, recall
-from aios.memory.records import BlockMeta, Identity, MemoryLimits, NewNote, NoteMeta, Think
+from aios.memory.records import BlockMeta, Identity, MemoryLimits, NoteMeta, Think
 from aios.memory.store import Draft, EntryStore
-from aios.syscalls.memory import Alloc, Search, Share, Update, Write
+from aios.syscalls.memory import AddNote, Alloc, Search, Share, Update, Write
 from aios.syscalls.memory_records import (
     Content,
     EntryInfo,
+    Exported,
     Filter,
     Hits,
+    Ids,
     Kind,
     MemoryUsage,
+    Note,
     Page,
     Version,
+    Versions,
     Whom,
 )
 
@@ -84,36 +88,63 @@ class MemoryManager:
     # -- entries -----------------------------------------------------------------------------------
 
     async def alloc(self, who: Identity, call: Alloc) -> EntryInfo:
-        """Make an entry. Raises BadRequest, Conflict, LimitExceeded."""
-        match call.kind:
-            case "note":
-                note = NewNote(content=_text(call.data), name=call.name, tags=call.tags)
-                id = (await self.notes.add(who, note)).id
-                row = await (self._store.pin(who, id, True) if call.pinned else self._store.find(who, id))
-            case "block":
-                block = await self.blocks.create(who, call.name, _text(call.data))
-                row = await self._store.find(who, block.id)
-            case "conversation":
-                raise BadRequest(
-                    "A conversation is made of messages.", "Use conversations.record.", param="kind"
-                )
-            case "text" | "data":
-                draft = _plain(call.kind, call.data, call.tags)
-                row = await self._store.create(who, call.kind, call.name, draft, pinned=call.pinned)
-        return await self._store.info(row)
+        """Make an entry; once, if there is a key. Raises BadRequest, Conflict, LimitExceeded."""
+        data = call.data or call.text.encode()
+
+        async def make(id: str) -> str:
+            match call.kind:
+                case "note":
+                    note = AddNote(content=_text(data), name=call.name, tags=call.tags)
+                    id = (await self.notes.add(who, note, id=id)).id
+                    if call.pinned:
+                        await self._store.pin(who, id, True)
+                    return id
+                case "block":
+                    return (await self.blocks.create(who, call.name, _text(data), id=id)).id
+                case "conversation":
+                    raise BadRequest(
+                        "A conversation is made of messages.", "Save a conversation instead.", param="kind"
+                    )
+                case "text" | "data":
+                    draft = _plain(call.kind, data, call.tags)
+                    made = await self._store.create(who, call.kind, call.name, draft, pinned=call.pinned, id=id)
+                    return made.id
+
+        return await self.stat(who, await self._once(who, call.kind, call.idempotency_key, make))
+
+    async def add_note(self, who: Identity, call: AddNote) -> Note:
+        """`notes.add`; once, if there is a key."""
+
+        async def make(id: str) -> str:
+            return (await self.notes.add(who, call, id=id)).id
+
+        return await self.notes.get(who, await self._once(who, "note", call.idempotency_key, make))
+
+    async def _once(
+        self, who: Identity, kind: Kind, key: str | None, make: Callable[[str], Awaitable[str]]
+    ) -> str:
+        """The id of what `make` makes, given its id ("": any), or of what it made under that key before."""
+        if key is None:
+            return await make("")
+        id = entries.keyed_id(kind, who.agent, key)
+        async with self._store.lock(f"{id} is made"):
+            try:
+                return (await self._store.find(who, id)).id
+            except NotFound:
+                return await make(id)
 
     async def write(self, who: Identity, call: Write) -> EntryInfo:
         """Replace what an entry holds. Raises NotFound, Forbidden, Conflict, BadRequest, LimitExceeded."""
-        row = await self._store.find(who, call.id, "write")
+        row, data = await self._store.find(who, call.id, "write"), call.data or call.text.encode()
         match row.kind:
             case "note":
-                await self.notes.revise(who, call.id, content=_text(call.data), expect=call.expect, why="write")
+                await self.notes.revise(who, call.id, content=_text(data), expect=call.expect, why="write")
             case "block":
-                await self.blocks.set(who, call.id, _text(call.data), expect=call.expect)
+                await self.blocks.set(who, call.id, _text(data), expect=call.expect)
             case "conversation":
-                raise BadRequest("A conversation is made of messages.", "Use conversations.record.", param="id")
+                raise BadRequest("A conversation is made of messages.", "Save it instead.", param="id")
             case "text" | "data":
-                draft = _plain(row.kind, call.data, None)
+                draft = _plain(row.kind, data, None)
                 await self._store.change(who, call.id, lambda row, old: draft, expect=call.expect)
         return await self.stat(who, call.id)
 
@@ -145,16 +176,19 @@ class MemoryManager:
         await self._store.change(who, call.id, compute, expect=call.expect)
         return await self.stat(who, call.id)
 
-    async def delete(self, who: Identity, id: str) -> None:
-        """For good. Raises NotFound, Forbidden."""
-        await self._delete([await self._store.find(who, id, "own")])
+    async def delete(self, who: Identity, id: str) -> EntryInfo:
+        """For good; what it was. Raises NotFound, Forbidden."""
+        row = await self._store.find(who, id, "own")
+        info = await self._store.info(row)
+        await self._delete([row])
+        return info
 
-    async def clear(self, who: Identity, filter: Filter = _ALL) -> int:
-        """Delete all own entries that `filter` lets through; how many."""
+    async def clear(self, who: Identity, filter: Filter = _ALL) -> Ids:
+        """Delete all own entries that `filter` lets through."""
         now, own = self._clock(), msgspec.structs.replace(filter, own=True)
         rows = await self._database.read(lambda db: entries.visible(db, who, own, now))
         await self._delete(rows)
-        return len(rows)
+        return Ids(ids=tuple([row.id for row in rows]))
 
     async def list(self, who: Identity, filter: Filter = _ALL, *, limit: int = 100, after: str = "") -> Page:
         """What `who` may read, oldest first, `limit` at a time; `after`: the `next` of the page before.
@@ -244,7 +278,7 @@ class MemoryManager:
         how = "words" if vector is None else "meaning" if call.by == "meaning" else "words and meaning"
         return Hits(hits=hits, how=how)
 
-    async def history(self, who: Identity, id: str) -> tuple[Version, ...]:
+    async def history(self, who: Identity, id: str) -> Versions:
         """The kept versions of a note or block, newest first. Raises NotFound."""
         row = await self._store.find(who, id)
         found = await self._database.read(
@@ -254,16 +288,17 @@ class MemoryManager:
                 (row.row,),
             ).fetchall()
         )
-        return tuple(_version(row, *values) for values in found)
+        return Versions(versions=tuple(_version(row, *values) for values in found))
 
-    async def export(self, who: Identity, filter: Filter = _ALL) -> bytes:
+    async def export(self, who: Identity, filter: Filter = _ALL) -> Exported:
         """All own entries that `filter` lets through, as JSON lines: bodies, tags, links, grants left out."""
-        return await transfer.export(self._store, self.conversations, who, filter)
+        return Exported(data=await transfer.export(self._store, self.conversations, who, filter))
 
-    async def import_(self, who: Identity, data: bytes) -> tuple[str, ...]:
+    async def import_(self, who: Identity, data: bytes) -> Ids:
         """Take in what `export` gave, as new entries; their ids. Raises BadRequest, Conflict, LimitExceeded:
         then what came before the bad line is taken back."""
-        return await transfer.take_in(self._store, self.conversations, who, data, self._delete)
+        ids = await transfer.take_in(self._store, self.conversations, who, data, self._delete)
+        return Ids(ids=ids)
 
     async def _delete(self, rows: list[Row]) -> None:
         await self.conversations.delete([row for row in rows if row.kind == "conversation"])

@@ -12,6 +12,7 @@ import asyncio
 import hashlib
 import importlib
 import importlib.util
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -33,12 +34,12 @@ _MEND = "Install it: pip install --force-reinstall aios"
 
 class MiniLm:
     """Used as a context. `path`: the model file (default: the installed package's). `threads`: cores it may
-    use; 0 is all of them."""
+    use; 0 is all of them. By default one: the others are the engine's."""
 
     name = "all-minilm-l6-v2-int8"
     width = 384
 
-    def __init__(self, path: Path | None = None, *, threads: int = 0) -> None:
+    def __init__(self, path: Path | None = None, *, threads: int = 1) -> None:
         self._path, self._threads = path, threads
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="embed")
 
@@ -58,7 +59,7 @@ class MiniLm:
     ) -> None:
         self._pool.shutdown(wait=False)
 
-    async def embed(self, texts: list[str]) -> Vectors:
+    async def embed(self, texts: Sequence[str]) -> Vectors:
         """Shape (texts, 384), each row of length 1. In a thread."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, self._embed, texts)
 
@@ -80,8 +81,8 @@ class MiniLm:
         tokenizer.enable_padding()
         return onnx.InferenceSession(model, options, providers=["CPUExecutionProvider"]), tokenizer
 
-    def _embed(self, texts: list[str]) -> Vectors:
-        encoded = self._tokenizer.encode_batch(texts)
+    def _embed(self, texts: Sequence[str]) -> Vectors:
+        encoded = self._tokenizer.encode_batch(list(texts))
         ids = np.array([e.ids for e in encoded], np.int64)
         mask = np.array([e.attention_mask for e in encoded], np.int64)
         feed = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}

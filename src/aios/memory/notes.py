@@ -21,10 +21,11 @@ from aios.memory import entries, thinking
 from aios.memory.database import Connection
 from aios.memory.entries import Row
 from aios.memory.recall import by_meaning, by_words, scopes
-from aios.memory.records import Identity, NewNote, NoteMeta, Think
+from aios.memory.records import Identity, NoteMeta, Think
 from aios.memory.store import Draft, EntryStore
 from aios.memory.thinking import Insight, Neighbour
 from aios.memory.words import keywords
+from aios.syscalls.memory import AddNote
 from aios.syscalls.memory_records import Filter, GraphEdge, GraphNode, Link, Note, NoteGraph
 
 NEIGHBOURS = 5
@@ -45,13 +46,14 @@ class Notes:
     def __init__(self, store: EntryStore, think: Think | None) -> None:
         self._store, self._think = store, think
 
-    async def add(self, who: Identity, new: NewNote) -> Note:
-        """Make a note, link it, and let its neighbours evolve. Raises BadRequest, LimitExceeded."""
+    async def add(self, who: Identity, new: AddNote, *, id: str = "") -> Note:
+        """Make a note, link it, and let its neighbours evolve; `id`: if it has one already. Raises
+        BadRequest, LimitExceeded."""
         if not new.content.strip():
             raise BadRequest("A note needs a content.", "Say what is to be remembered.", param="content")
-        insight = await self._describe(new)
+        insight = await self._describe(who, new)
         neighbours = await self._neighbours(who, insight, new.content)
-        judged = await thinking.judge(self._think, insight, new.content, neighbours)
+        judged = await thinking.judge(self._think, who, insight, new.content, neighbours)
         if judged is None:
             judged = self._judged_alone(insight, neighbours)
         now = self._store.clock()
@@ -68,7 +70,7 @@ class Notes:
             for neighbour, strength in judged.links:
                 _link(db, row.row, neighbour.row, strength)
 
-        row = await self._store.create(who, "note", new.name, draft, also=link)
+        row = await self._store.create(who, "note", new.name, draft, id=id, also=link)
         for neighbour, said in judged.evolved:
             with suppress(NotFound):  # deleted meanwhile
                 await self._evolve(who, neighbour, said, row.id)
@@ -94,7 +96,7 @@ class Notes:
         Raises NotFound, Forbidden, Conflict, LimitExceeded."""
         insight: Insight | None = None
         if content is not None and keywords is None:
-            insight = await self._describe(NewNote(content=content))
+            insight = await self._describe(who, AddNote(content=content))
 
         def compute(row: Row, data: bytes) -> Draft:
             if row.kind != "note":
@@ -166,8 +168,8 @@ class Notes:
 
     # -- construction and evolution ----------------------------------------------------------------
 
-    async def _describe(self, new: NewNote) -> Insight:
-        insight = await thinking.describe(self._think, new.content)
+    async def _describe(self, who: Identity, new: AddNote) -> Insight:
+        insight = await thinking.describe(self._think, who, new.content)
         if insight is None:
             found = keywords(new.content)
             insight = Insight(keywords=found, tags=found[:TAGS], context="", by="extraction")

@@ -7,15 +7,18 @@ from typing import Any, Literal
 
 from aios.syscalls import Message, Record
 
-Think = Callable[[tuple[Message, ...], dict[str, Any]], Awaitable[str]]
-"""Asks a model: messages and the JSON schema that its answer must meet; gives the JSON text."""
-
 
 class Identity(Record, frozen=True):
     """Who acts. Memory belongs to `agent`; `group` is its privilege group."""
 
     agent: str
     group: str = "default"
+    pid: int = 0
+    """The process that acts: what memory asks a model is asked in its name."""
+
+
+Think = Callable[[Identity, tuple[Message, ...], dict[str, Any]], Awaitable[str]]
+"""Asks a model for somebody: messages and the JSON schema that its answer must meet; gives the JSON text."""
 
 
 class MemoryLimits(Record, frozen=True):
@@ -43,18 +46,6 @@ class MemoryLimits(Record, frozen=True):
     """Vectors held in RAM, in all."""
     half_life_s: float = 30 * 86_400.0
     """Of a note that is never used again."""
-
-
-class NewNote(Record, frozen=True):
-    """`keywords`, `tags`, `context` are found by a model, or extracted, where they are not given."""
-
-    content: str
-    name: str = ""
-    keywords: tuple[str, ...] = ()
-    tags: tuple[str, ...] = ()
-    context: str = ""
-    importance: float = 1.0
-    """0..1."""
 
 
 class NoteMeta(Record, frozen=True):

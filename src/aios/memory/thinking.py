@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from aios.errors import ContextOverflow, CoreError, LimitExceeded
-from aios.memory.records import Think
+from aios.memory.records import Identity, Think
 from aios.syscalls import Message, Record
 
 T = TypeVar("T")
@@ -67,7 +67,7 @@ DESCRIBE = {
 """JSON Schema of a description."""
 
 
-async def describe(think: Think | None, content: str) -> Insight | None:
+async def describe(think: Think | None, who: Identity, content: str) -> Insight | None:
     """Keywords, tags and one sentence of context (A-MEM, section 3.1)."""
     if think is None:
         return None
@@ -75,12 +75,12 @@ async def describe(think: Think | None, content: str) -> Insight | None:
         "Describe this note for a memory that will be searched later. Give up to 8 keywords (most telling"
         " first), up to 5 broad tags, and one sentence of context: what it is about and what it matters for."
     )
-    insight = await _asked(think, f"{ask}\n\nNote:\n{content}", DESCRIBE, Insight)
+    insight = await _asked(think, who, f"{ask}\n\nNote:\n{content}", DESCRIBE, Insight)
     return None if insight is None else msgspec.structs.replace(insight, by="model")
 
 
 async def judge(
-    think: Think | None, insight: Insight, content: str, neighbours: Sequence[Neighbour]
+    think: Think | None, who: Identity, insight: Insight, content: str, neighbours: Sequence[Neighbour]
 ) -> Judgement | None:
     """Which neighbours belong to a new note, and what of theirs changes its meaning (sections 3.2, 3.3)."""
     if think is None or not neighbours:
@@ -96,7 +96,7 @@ async def judge(
         for i, n in enumerate(neighbours, 1)
     )
     text = f"{ask}\n\nNew note:\n{content}\n   tags: {', '.join(insight.tags)}\n\nNeighbours:\n{listed}"
-    answer = await _asked(think, text, _judge_schema(len(neighbours)), _Answer)
+    answer = await _asked(think, who, text, _judge_schema(len(neighbours)), _Answer)
     if answer is None:
         return None
     known = dict(enumerate(neighbours, 1))
@@ -133,9 +133,9 @@ def _judge_schema(count: int) -> dict[str, Any]:
     }
 
 
-async def _asked(think: Think, text: str, schema: dict[str, Any], type: type[T]) -> T | None:
+async def _asked(think: Think, who: Identity, text: str, schema: dict[str, Any], type: type[T]) -> T | None:
     try:
-        answer = await think((Message(role="user", content=text),), schema)
+        answer = await think(who, (Message(role="user", content=text),), schema)
         return msgspec.json.decode(answer, type=type)
     except (CoreError, ContextOverflow, LimitExceeded):
         return None  # a note is not lost because nobody can think about it now

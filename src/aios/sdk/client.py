@@ -15,10 +15,13 @@ from aios.events import AnyEvent
 from aios.sdk import requests
 from aios.sdk.address import Address
 from aios.sdk.answers import decoded
+from aios.sdk.files import AsyncFiles, Files
+from aios.sdk.memory import AsyncMemory, Memory
 from aios.sdk.requests import MessageLike, Request
 from aios.sdk.stream import AsyncDeltas, Deltas, EventLines
 from aios.sdk.transport import ENDLESS, RETRIES, TIMEOUT, Tries, checked, failures_told
 from aios.syscalls import (
+    Call,
     Completion,
     ContextInfo,
     DeclarePlan,
@@ -28,9 +31,7 @@ from aios.syscalls import (
     Nice,
     PlanStep,
     ProcessInfo,
-    Result,
     Spawn,
-    Syscall,
 )
 
 T = TypeVar("T")
@@ -42,7 +43,9 @@ class AsyncClient:
     `base_url`, `api_key` and `agent` default to the environment, then to this user's daemon. Use as an async
     context manager, or `await close()`. `options`: of `chat` and `complete`, for all calls that don't say
     otherwise (priority, scheduling_class, deadline_s, model, …). Broken connections and 429/502/503 are tried
-    again with the same idempotency key, so nothing runs twice. Raises the kernel's errors (aios.errors)."""
+    again with the same idempotency key, so nothing runs twice. Raises the kernel's errors (aios.errors).
+
+    `memory` and `files` are what the agent knows and keeps."""
 
     def __init__(
         self,
@@ -57,6 +60,7 @@ class AsyncClient:
     ) -> None:
         self.address = Address.find(base_url, api_key, agent)
         self._options, self._retries = dict(options or {}), retries
+        self.memory, self.files = AsyncMemory(self.request), AsyncFiles(self.request)
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
         self._http = httpx.AsyncClient(
             base_url=self.address.url, headers=self.address.headers(), timeout=timeout, limits=limits,
@@ -103,8 +107,8 @@ class AsyncClient:
         """Names of the models that are served."""
         return await self.request(requests.models())
 
-    async def syscall(self, call: Syscall) -> Result:
-        """Any syscall, as this client's process."""
+    async def syscall(self, call: Call[T]) -> T:
+        """Any syscall, as this client's process; answered by what its type says."""
         return await self.request(requests.syscall(call))
 
     async def processes(self, *, all: bool = False) -> tuple[ProcessInfo, ...]:
@@ -185,7 +189,9 @@ class AsyncClient:
         while True:
             try:
                 with failures_told(self.address.url):
-                    response = await self._http.request(request.method, request.path, json=request.body)
+                    response = await self._http.request(
+                        request.method, request.path, json=request.body, content=request.content
+                    )
                 return request.read(checked(response))
             except AiosError as error:
                 await anyio.sleep(tries.pause(error))
@@ -222,6 +228,7 @@ class Client:
     ) -> None:
         self.address = Address.find(base_url, api_key, agent)
         self._options, self._retries = dict(options or {}), retries
+        self.memory, self.files = Memory(self.request), Files(self.request)
         self._http = httpx.Client(
             base_url=self.address.url, headers=self.address.headers(), timeout=timeout, transport=transport,
             trust_env=False,
@@ -259,7 +266,7 @@ class Client:
     def models(self) -> list[str]:
         return self.request(requests.models())
 
-    def syscall(self, call: Syscall) -> Result:
+    def syscall(self, call: Call[T]) -> T:
         return self.request(requests.syscall(call))
 
     def processes(self, *, all: bool = False) -> tuple[ProcessInfo, ...]:
@@ -321,7 +328,9 @@ class Client:
         while True:
             try:
                 with failures_told(self.address.url):
-                    response = self._http.request(request.method, request.path, json=request.body)
+                    response = self._http.request(
+                        request.method, request.path, json=request.body, content=request.content
+                    )
                 return request.read(checked(response))
             except AiosError as error:
                 time.sleep(tries.pause(error))

@@ -9,14 +9,16 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 from urllib.parse import quote
 
+import httpx
 import msgspec
 
-from aios.errors import CoreProtocolError
 from aios.sdk import answers
 from aios.syscalls import (
+    READ_ONLY,
+    Call,
     Completion,
     ContextInfo,
     Embeddings,
@@ -24,13 +26,12 @@ from aios.syscalls import (
     Message,
     ProcessInfo,
     ProcessList,
-    Ps,
-    Result,
     SendSignal,
     Signal,
-    Syscall,
     ToolSpec,
+    answer_of,
 )
+from aios.syscalls.storage_records import Stat
 
 T = TypeVar("T")
 MessageLike = Message | Mapping[str, Any]
@@ -45,6 +46,8 @@ class Request(Generic[T]):
     read: Callable[[bytes], T]
     body: dict[str, Any] | None = None
     repeatable: bool = True
+    content: bytes | None = None
+    """A body that isn't JSON."""
 
     def streamed(self) -> Request[T]:
         """The same, its answer to come piece by piece."""
@@ -74,18 +77,54 @@ def models() -> Request[list[str]]:
     return Request("GET", "/v1/models", answers.model_names)
 
 
-def syscall(call: Syscall) -> Request[Result]:
+def syscall(call: Call[T]) -> Request[T]:
+    """Any syscall. One that can be told apart by a key gets one, so that sending it again is safe."""
+    if "idempotency_key" in call.__struct_fields__ and getattr(call, "idempotency_key", None) is None:
+        call = msgspec.structs.replace(call, idempotency_key=secrets.token_hex(16))
+    return process(call)
+
+
+def process(call: Call[T]) -> Request[T]:
+    """A syscall as it is."""
+    kind: Any = answer_of(type(call))
+    again = isinstance(call, READ_ONLY) or getattr(call, "idempotency_key", None) is not None
     body = msgspec.to_builtins(call)
-    return Request("POST", "/aios/v1/syscalls", _result, body, repeatable=isinstance(call, Ps))
+    return Request(
+        "POST", "/aios/v1/syscalls", lambda told: answers.decoded(told, kind), body, repeatable=again
+    )
+
+
+def tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Lists are fine where tuples are meant."""
+    lists = {name: cast("list[Any]", value) for name, value in fields.items() if isinstance(value, list)}
+    return {**fields, **{name: tuple(value) for name, value in lists.items()}}
+
+
+def read_file(path: str, version: int | None = None, snapshot: str = "") -> Request[bytes]:
+    query = httpx.QueryParams({"snapshot": snapshot, **({} if version is None else {"version": version})})
+    return Request("GET", f"{_file(path)}?{query}", lambda told: told)
+
+
+def write_file(path: str, data: bytes, expect: int | None = None) -> Request[Stat]:
+    query = {"idempotency_key": secrets.token_hex(16), **({} if expect is None else {"expect": expect})}
+    there = f"{_file(path)}?{httpx.QueryParams(query)}"
+    return Request("PUT", there, lambda told: answers.decoded(told, Stat), content=data)
+
+
+def shared_roots() -> Request[dict[str, Any]]:
+    return Request("GET", "/aios/v1/roots", _told)
+
+
+def add_root(root: Mapping[str, Any]) -> Request[dict[str, Any]]:
+    return Request("POST", "/aios/v1/roots", _told, dict(root), repeatable=False)
+
+
+def remove_root(name: str) -> Request[dict[str, Any]]:
+    return Request("DELETE", f"/aios/v1/roots/{quote(name)}", _told)
 
 
 def processes(*, all: bool) -> Request[tuple[ProcessInfo, ...]]:
     return Request("GET", "/aios/v1/processes" + ("?all=true" if all else ""), _process_list)
-
-
-def process(call: Syscall) -> Request[ProcessInfo]:
-    """A syscall that answers with a process."""
-    return Request("POST", "/aios/v1/syscalls", _process_info, msgspec.to_builtins(call), repeatable=False)
 
 
 def signal(pid: int, name: Signal, reason: str = "") -> Request[ProcessInfo]:
@@ -143,8 +182,8 @@ def _generation(path: str, asked: dict[str, Any], options: Mapping[str, Any]) ->
     return Request("POST", path, answers.completion, body)
 
 
-def _result(body: bytes) -> Result:
-    return answers.decoded(body, Result)
+def _file(path: str) -> str:
+    return f"/aios/v1/storage/files/{quote(path.lstrip('/'))}"
 
 
 def _told(body: bytes) -> dict[str, Any]:
@@ -157,12 +196,3 @@ def _group_list(body: bytes) -> tuple[GroupInfo, ...]:
 
 def _process_list(body: bytes) -> tuple[ProcessInfo, ...]:
     return answers.decoded(body, ProcessList).processes
-
-
-def _process_info(body: bytes) -> ProcessInfo:
-    result = _result(body)
-    if not isinstance(result, ProcessInfo):
-        raise CoreProtocolError(
-            "The kernel answered another question.", "Are client and kernel of one version?"
-        )
-    return result

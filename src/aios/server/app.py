@@ -12,9 +12,11 @@ from starlette.middleware.cors import CORSMiddleware
 from aios.errors import AiosError
 from aios.server import errors
 from aios.server.auth import Gate, Guard
+from aios.server.calls import Calls
 from aios.server.docs import Docs
 from aios.server.native import Native
 from aios.server.openai import OpenAI
+from aios.server.shares import SharedFiles
 
 if TYPE_CHECKING:
     from aios.kernel.kernel import Kernel
@@ -27,7 +29,8 @@ def create_app(kernel: Kernel, *, admin_token: str | None = None, host: str | No
     (default: the settings'); it decides whether keys are required."""
     settings = kernel.settings.server
     gate = Gate(settings, kernel.keys, kernel.processes, admin_token, host)
-    endpoints = [*OpenAI(kernel, gate).endpoints(), *Native(kernel, gate).endpoints()]
+    parts = (OpenAI(kernel, gate), Native(kernel, gate), Calls(kernel, gate), SharedFiles(kernel))
+    endpoints = [endpoint for part in parts for endpoint in part.endpoints()]
     endpoints += Docs(endpoints, kernel.status().version).endpoints()
     middleware = [Middleware(errors.LastWord), Middleware(Guard, settings=settings, host=host)]
     if settings.allowed_origins:

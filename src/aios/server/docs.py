@@ -58,9 +58,9 @@ def describe(endpoints: Sequence[Endpoint], version: str) -> dict[str, Any]:
             "responses": {str(e.status): {"description": "The answer"}, "default": failure},
         }
         if takes is not None:
-            operation["requestBody"] = {"required": True, "content": _json(takes)}
+            operation["requestBody"] = {"required": True, "content": _content(e.takes, takes)}
         if gives is not None:
-            operation["responses"][str(e.status)]["content"] = _json(gives)
+            operation["responses"][str(e.status)]["content"] = _content(e.gives, gives)
         paths.setdefault(_path(e), {})[e.method.lower()] = operation
     return {
         "openapi": "3.1.0",
@@ -115,7 +115,13 @@ _LIMITS = (("minimum", "≥"), ("maximum", "≤"), ("exclusiveMinimum", "&gt;"))
 
 
 def _link(content: dict[str, Any]) -> str:
-    return _kind(content["application/json"]["schema"])
+    (body,) = content.values()
+    return _kind(body["schema"])
+
+
+def _content(type: Any, schema: dict[str, Any]) -> dict[str, Any]:
+    """Bytes go as they are."""
+    return {"application/octet-stream": {"schema": {"type": "string"}}} if type is bytes else _json(schema)
 
 
 def _json(schema: dict[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from aios.server import body, sse
 from aios.server.auth import Caller, Credentials, Gate
 from aios.server.endpoint import Endpoint
 from aios.syscalls import (
+    Call,
     ContextInfo,
     GroupInfo,
     Nice,
@@ -227,7 +228,7 @@ class Native:
         known = self._gate.credentials(request)
         return await self._trap(request, self._actor(self._gate.caller(request, known), call.pid), call)
 
-    async def _trap(self, request: Request, pid: int, call: Syscall, status: int = 200) -> Response:
+    async def _trap(self, request: Request, pid: int, call: Call[object], status: int = 200) -> Response:
         async with sse.Attendance(request.receive):
             return body.reply(await self._kernel.trap(pid, call), status)
         return Response(status_code=499)

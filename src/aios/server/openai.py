@@ -18,7 +18,7 @@ from aios.server.auth import Gate
 from aios.server.endpoint import Endpoint
 from aios.server.hints import hints_of
 from aios.server.requests import ChatRequest, CompletionRequest, EmbeddingRequest, parse
-from aios.syscalls import Completion, Delta, Embeddings, Generate, Syscall
+from aios.syscalls import Completion, Delta, Embeddings, Generate
 
 if TYPE_CHECKING:
     from aios.kernel.kernel import Kernel, ModelInfo
@@ -121,7 +121,7 @@ class OpenAI:
                             yield sse.data(chunk)
         yield sse.DONE
 
-    async def _all(self, pid: int, calls: Sequence[Syscall]) -> list[Completion]:
+    async def _all(self, pid: int, calls: Sequence[Generate]) -> list[Completion]:
         """Run all at once, in order; the first error of any cancels the rest."""
         if len(calls) == 1:
             return [_completion(await self._kernel.trap(pid, calls[0]))]

@@ -8,15 +8,15 @@ import msgspec
 
 SchedulingClass = Literal["interactive", "normal", "batch", "idle"]
 
-R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Base of all messages: immutable, keyword-only, unset fields left out on the wire."""
 
 
-class Call(Record, Generic[R], frozen=True, tag_field="call"):
-    """Base of all syscalls. `R` is what it is answered by; on the wire `call` says which it is."""
+class Call(Record, Generic[R_co], frozen=True, tag_field="call"):
+    """Base of all syscalls. `R_co` is what it is answered by; on the wire `call` says which it is."""
 
 
 def answer_of(call: type[Call[Any]]) -> Any:

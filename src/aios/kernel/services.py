@@ -1,0 +1,90 @@
+"""Calls that managers carry out (memory, storage): each in its manager's lane, told of, and journalled.
+
+Their effects are `local`: a manager commits effect and result in one transaction of its own store, and keeps
+the result for the call's idempotency key there. So a call is journalled when it is done, and recovery has
+nothing to do for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from aios.errors import AiosError, Cancelled
+from aios.events import EventBus, SyscallFinished, SyscallStarted
+from aios.kernel.journal import Journal
+from aios.kernel.lane import Lane
+from aios.kernel.pcb import Process
+from aios.kernel.process import ProcessTable
+from aios.kernel.records import Entry
+from aios.syscalls import READ_ONLY, Call, Timings, Usage, kind
+
+Handler = Callable[[Process, Any], Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What does each call of one manager, and how many at once."""
+
+    table: Mapping[type[Call[Any]], Handler]
+    lane: Lane
+
+
+class Services:
+    """Carries out the calls of all `services`."""
+
+    def __init__(
+        self, services: tuple[Service, ...], processes: ProcessTable, journal: Journal, bus: EventBus
+    ) -> None:
+        self._services = {call: service for service in services for call in service.table}
+        self._processes, self._journal, self._bus = processes, journal, bus
+
+    @property
+    def calls(self) -> Collection[type[Call[Any]]]:
+        """What they do."""
+        return self._services.keys()
+
+    async def carry_out(self, id: int, process: Process, call: Call[Any]) -> Any:
+        """Do `call`, number `id`. Raises what its manager raises, LimitExceeded (too many wait)."""
+        service, tag = self._services[type(call)], kind(call)
+        began, at, error = time.monotonic(), time.time(), AiosError.code
+        self._bus.publish(SyscallStarted(pid=process.pid, call=id, kind=tag, detail=_detail(call)))
+        try:
+            await self._processes.going(process)
+            async with service.lane.turn(process.agent):
+                result = await service.table[type(call)](process, call)
+            error = ""
+            return result
+        except AiosError as problem:
+            error = problem.code
+            raise
+        except asyncio.CancelledError:
+            error = Cancelled.code
+            raise
+        finally:
+            seconds = time.monotonic() - began
+            if not isinstance(call, READ_ONLY):
+                self._record(id, process, tag, error, at, at + seconds)
+            self._processes.used(process, Usage(), Timings(), failed=bool(error))
+            self._bus.publish(SyscallFinished(pid=process.pid, call=id, kind=tag, seconds=seconds, error=error))
+
+    def _record(
+        self, id: int, process: Process, kind: str, error: str, started: float, finished: float
+    ) -> None:
+        entry = Entry(
+            id=id, pid=process.pid, agent=process.agent, kind=kind, effect="local",
+            state="failed" if error else "done", error=error, started=started, finished=finished,
+        )  # fmt: skip
+        self._journal.record(entry)
+
+
+def _detail(call: Call[Any]) -> str:
+    """What `strace` shows of it: names, never contents."""
+    for field in ("path", "id", "name", "query", "pattern", "block"):
+        value = getattr(call, field, None)
+        if value:
+            return str(value)[:120]
+    return ""
