@@ -11,13 +11,18 @@ import tomllib
 from collections.abc import AsyncIterator, Iterable, Iterator
 from datetime import datetime
 from importlib.resources import files
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, TypeVar
 
 import msgspec
 
+from aios.kernel.storagecalls import storage_calls
 from aios.storage.manager import StorageManager
+from aios.syscalls.base import Call
+from aios.syscalls.storage import ShareFile
 from aios.syscalls.storage_records import Stat
 
+R = TypeVar("R")
 DAY_S = 86_400.0
 HIDDEN = "/."
 PARTS = ("tune", "report")
@@ -126,6 +131,28 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+class Direct:
+    """Syscalls of `owner` straight to a storage manager whose `clock` is set: a kernel has only the real
+    time."""
+
+    def __init__(self, storage: StorageManager, owner: str, clock: Clock) -> None:
+        self._storage, self._clock = storage, clock
+        self._table = storage_calls(storage, {})
+        self._process: Any = SimpleNamespace(agent=owner)
+        self.passwords: dict[str, str] = {}
+        """Of the shares that were made, by path."""
+
+    async def syscall(self, call: Call[R]) -> R:
+        """Raises AiosError."""
+        if not isinstance(call, ShareFile):
+            return await self._table[type(call)](self._process, call)
+        self.passwords[call.path] = call.password
+        made: Any = await self._storage.shares.create(
+            self._process.agent, call.path, expires=self._clock() + call.expires_s, password=call.password
+        )
+        return made
 
 
 async def plant(storage: StorageManager, owner: str, seeds: Iterable[Seed], clock: Clock) -> None:

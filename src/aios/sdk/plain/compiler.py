@@ -130,9 +130,9 @@ class Compiler:
 
     def _beside(self, *texts: str) -> str:
         """The folder that the rest of the command speaks of; the one just made, if that is meant."""
-        if self.before and len(self.before) == 1 and self.scene.is_folder(self.before[0]):
-            if _IN_IT.search(self.command):
-                return self.before[0]
+        made = self.before or []
+        if len(made) == 1 and self.scene.is_folder(made[0]) and _IN_IT.search(self.command):
+            return made[0]
         rest = self.command
         for text in texts:
             rest = rest.replace(text, " ") if text else rest
@@ -142,7 +142,7 @@ class Compiler:
     async def _write(self, to: str, text: str) -> None:
         path = place(to, self.scene, beside=self._beside(to, text))
         if self.scene.is_folder(path):
-            names = [n for n in _FILE_NAME.findall(self.command.replace(text, " ") if text else self.command)]
+            names = _FILE_NAME.findall(self.command.replace(text, " ") if text else self.command)
             if not names:
                 raise BadRequest(f"{path} is a folder.", "Say the name of the file.")
             path = joined(path, name(names[0]))

@@ -35,10 +35,7 @@ async def group(compiler: Compiler, step: plan.Group) -> None:
         case "tag":
             made = _by_tag(files, once=moves)
         case "type":
-            made = _by(
-                files,
-                {f.path: name(f.path).rpartition(".")[2] if "." in name(f.path) else "other" for f in files},
-            )
+            made = _by(files, {file.path: _ending(file.path) for file in files})
         case "month":
             zone = compiler.now.tzinfo
             made = _by(files, {f.path: f"{datetime.fromtimestamp(f.changed, zone):%Y-%m}" for f in files})
@@ -59,6 +56,10 @@ def _by(files: Sequence[Stat], labels: dict[str, str]) -> Groups:
     for file in files:
         found.setdefault(labels[file.path], []).append(file.path)
     return sorted(((label, tuple(paths)) for label, paths in found.items()), key=lambda g: (-len(g[1]), g[0]))
+
+
+def _ending(path: str) -> str:
+    return name(path).rpartition(".")[2] if "." in name(path) else "other"
 
 
 def _by_tag(files: Sequence[Stat], *, once: bool) -> Groups:

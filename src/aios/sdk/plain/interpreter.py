@@ -9,13 +9,13 @@ from typing import Any
 
 import msgspec
 
-from aios.errors import AiosError, BadRequest
+from aios.errors import AiosError, BadRequest, NotFound
 from aios.sdk.plain import prompt
 from aios.sdk.plain.actions import Action, Program, Summary
 from aios.sdk.plain.actions import write as write_action
 from aios.sdk.plain.compiler import Compiler
 from aios.sdk.plain.kernel import Calls, Chats
-from aios.sdk.plain.plan import Plan, decoded, loose_schema, schema
+from aios.sdk.plain.plan import Plan, decoded, schema
 from aios.sdk.plain.retrieval import shown
 from aios.sdk.plain.scene import Scene
 from aios.sdk.plain.summary import summarise
@@ -143,12 +143,7 @@ class PlainLanguage:
         return answer, inverse(call, before, answer)
 
     async def _stat(self, path: str) -> Stat | None:
-        from aios.errors import NotFound
-
         try:
             return await self._kernel.syscall(storage.StatFile(path=path))
         except NotFound:
             return None
-
-
-__all__ = ["Outcome", "PlainLanguage", "Prepared", "loose_schema"]

@@ -149,19 +149,13 @@ def schema(command: str) -> dict[str, Any]:
     steps: list[dict[str, Any]] = []
     for step in STEP_TYPES:
         info = msgspec.structs.fields(step)
-        fields = {f.name: forms[_kind(f.type)] for f in info}
+        fields = {f.name: forms[f.type] for f in info}
         for f in info:
             if f.default == "":
                 fields[f.name] = {"$ref": "#/$defs/words_or_none"}
         steps.append(_object({"do": {"const": step.__struct_config__.tag}, **fields}))
     plan = _object({"steps": {"type": "array", "minItems": 1, "maxItems": STEPS, "items": {"anyOf": steps}}})
     return {**plan, "$defs": {"words": {"enum": texts}, "words_or_none": {"enum": ["", *texts]}}}
-
-
-def loose_schema() -> dict[str, Any]:
-    """The same where texts can be anything."""
-    strict = schema("")
-    return {**strict, "$defs": {name: {"type": "string", "maxLength": 200} for name in strict["$defs"]}}
 
 
 def decoded(text: str) -> Plan:
@@ -174,12 +168,7 @@ def decoded(text: str) -> Plan:
 
 def encoded(steps: Sequence[AnyStep]) -> str:
     """As `schema` has it, and as a model writes it."""
-    plan = msgspec.json.format(msgspec.json.encode(Plan(tuple(steps))), indent=0).decode()
-    return plan
-
-
-def _kind(kind: Any) -> Any:
-    return kind
+    return msgspec.json.format(msgspec.json.encode(Plan(tuple(steps))), indent=0).decode()
 
 
 def _object(properties: dict[str, Any]) -> dict[str, Any]:

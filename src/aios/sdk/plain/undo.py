@@ -36,8 +36,11 @@ class Done(Record, frozen=True):
 
 def changes(call: Call[Any]) -> str:
     """The path whose state before `call` must be known to undo it; "" if none."""
-    kinds = storage.WriteFile | storage.AppendFile | storage.Rollback
-    return call.path if isinstance(call, kinds) else ""
+    match call:
+        case storage.WriteFile() | storage.AppendFile() | storage.Rollback():
+            return call.path
+        case _:
+            return ""
 
 
 def inverse(call: Call[Any], before: Stat | None, answer: Any) -> StorageCall | None:
@@ -66,7 +69,8 @@ def inverse(call: Call[Any], before: Stat | None, answer: Any) -> StorageCall | 
 
 async def take_back(kernel: Calls, back: Sequence[StorageCall]) -> None:
     """Make these calls. A folder that has got something else in it stays. Raises AiosError."""
-    for call in back:
+    for one in back:
+        call: Call[Any] = one
         try:
             await kernel.syscall(call)
         except Conflict:

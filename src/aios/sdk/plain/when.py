@@ -1,4 +1,4 @@
-"""Times in plain words: "yesterday", "two weeks ago", "until Friday", "older than a month", "version 2".
+"""Times in plain words: "yesterday", "a week ago", "until Friday", "older than a month", "version 2".
 
 Weeks begin on Monday. A weekday is the last one when the past is meant and the next one when the future is. All
 are of the time zone of `now`.
@@ -13,8 +13,8 @@ from datetime import datetime, timedelta
 NUMBERS = {
     word: number
     for number, words in enumerate(
-        ("zero no", "one a an single once", "two twice couple both", "three", "four", "five", "six", "seven", "eight",
-         "nine", "ten", "eleven", "twelve")
+        ("zero no", "one a an single once", "two twice couple both", "three", "four", "five", "six", "seven",
+         "eight", "nine", "ten", "eleven", "twelve")
     )
     for word in words.split()
 }  # fmt: skip

@@ -1,0 +1,191 @@
+"""`aios bench plain`: how many commands in plain language come out right?
+
+The commands, the trees they are said in and what must come of them are in commands.py: a third of them prompts
+may be tuned on, the rest is only reported. Each command gets a tree of its own, planted at the times that it
+speaks of (so the calls go straight to a storage manager, whose clock can be set); the models run in a kernel of
+their own. A command counts if the tree, the shares and the answer are as they must be. What it changed is then
+taken back, and the tree compared with what it was before.
+
+`as built`: the model's plans are held to the words of the command, and it is shown what is in the tree near
+them. The baselines leave one of the two out."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from aios.bench import commands
+from aios.bench.commands import Answered, Case, Clock, Direct
+from aios.bench.daemon import serving
+from aios.bench.report import machine, percentile, save_bars, write_result
+from aios.errors import AiosError
+from aios.memory.minilm import MiniLm
+from aios.models.store import ModelStore
+from aios.sdk.client import AsyncClient
+from aios.sdk.plain.interpreter import PlainLanguage
+from aios.sdk.plain.kernel import Calls, Chats
+from aios.storage.manager import StorageManager
+
+MODELS = ("qwen2.5-coder-0.5b-instruct", "smollm2-135m-instruct")
+WAYS: dict[str, dict[str, Any]] = {
+    "as built": {},
+    "without retrieval": {"retrieval": False},
+    "without grammar": {"grammar": False},
+}
+OWNER = "ann"
+Now = Callable[[], datetime]
+CONTEXT = 4096
+
+
+class Row(msgspec.Struct):
+    """What became of one command. `wrong`: how it failed; `undone`: whether the tree was as before after taking
+    it back, None if it changed nothing. `seconds`: from the words to the end of the last call."""
+
+    id: str
+    kind: str
+    say: str
+    wrong: str
+    seconds: float
+    rounds: int = 0
+    plan: str = ""
+    undone: bool | None = None
+
+
+def run(out: Path, *, model: str = "", quick: bool = False, **_: Any) -> None:
+    """Measure one `model` (else both of the catalogue) and write a file for each, and all together as
+    `result.json` and `plot.png`, to `out`. `quick`: the commands for tuning only, without baselines."""
+    for name in [model] if model else MODELS:
+        measured = asyncio.run(_model(name, quick=quick))
+        out.mkdir(parents=True, exist_ok=True)
+        (out / f"{Path(name).stem}.json").write_text(json.dumps(measured, indent=1) + "\n", "utf-8")
+    models = {
+        path.stem: json.loads(path.read_text("utf-8"))
+        for path in sorted(out.glob("*.json"))
+        if path.name != "result.json"
+    }
+    shares = {
+        name: {
+            way: {part: told["share"] for part, told in parts.items()} for way, parts in each["ways"].items()
+        }
+        for name, each in models.items()
+    }
+    write_result(out, {"bench": "plain", "right": shares, "models": models, **machine()})
+    part = "tune" if quick else "report"
+    kinds = list(dict.fromkeys(case.kind for case in commands.cases(part)))
+    save_bars(
+        out / "plot.png",
+        title=f"Commands that came out right ({part} part, never tuned on)" if not quick else "Tuned on",
+        labels=["all", *kinds],
+        series={
+            name: [
+                each["ways"]["as built"][part]["share"],
+                *(each["ways"]["as built"][part]["kinds"][k] for k in kinds),
+            ]
+            for name, each in models.items()
+        },
+        unit="share right",
+    )
+
+
+async def _model(name: str, *, quick: bool) -> dict[str, Any]:
+    """Shares and rows by way and part."""
+    path = ModelStore().resolve(name)
+    tables = f'[[cores]]\nname = "local"\nmodel = "{path}"\nslots = 2\ncontext = {CONTEXT}\n'
+    ways: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        async with (
+            serving(Path(folder), tables) as url, AsyncClient(url, agent="plain") as client, MiniLm() as embedder
+        ):  # fmt: skip
+            for way, how in list(WAYS.items())[: 1 if quick else None]:
+                parts = ("tune",) if quick else commands.PARTS if way == "as built" else ("report",)
+                ways[way] = {}
+                for part in parts:
+                    language = partial(_language, client, how)
+                    rows = [await one(case, language, embedder) for case in commands.cases(part)]
+                    ways[way][part] = _told(rows)
+                    _show(f"{name}, {way}, {part}", rows)
+    return {"ways": ways}
+
+
+def _language(client: Chats, how: dict[str, Any], kernel: Calls, now: Now) -> PlainLanguage:
+    return PlainLanguage(kernel, client, now=now, **how)
+
+
+async def one(case: Case, language: Callable[[Calls, Now], PlainLanguage], embedder: Any = None) -> Row:
+    """Plant the tree, say the command, look at what came of it, take it back. `language(kernel, now)` makes
+    what understands it."""
+    now, trees = commands.trees()
+    clock, seeds = Clock(now.timestamp()), trees[case.tree]
+    with tempfile.TemporaryDirectory() as folder:
+        async with StorageManager(Path(folder), embedder=embedder, clock=clock) as storage:
+            await commands.plant(storage, OWNER, seeds, clock)
+            await storage.search.settled()
+            start = await commands.state(storage, OWNER, clock.now)
+            kernel = Direct(storage, OWNER, clock)
+            plain = language(kernel, lambda: now)
+            row, answer, error = Row(case.id, case.kind, case.say, "", 0.0), Answered(), ""
+            began = time.perf_counter()
+            try:
+                prepared = await plain.prepare(case.say)
+                row.rounds, row.plan = prepared.rounds, msgspec.json.encode(prepared.plan.steps).decode()
+                outcome = await plain.run(prepared)
+                groups = tuple(paths for _, paths in outcome.groups)
+                answer = Answered(outcome.text, outcome.paths, groups, kernel.passwords)
+            except AiosError as problem:
+                error = f"{type(problem).__name__}: {problem}"
+            row.seconds = round(time.perf_counter() - began, 3)
+            end = await commands.state(storage, OWNER, clock.now)
+            row.wrong = error or commands.wrong(case, seeds, start, end, answer)
+            if (end.files, end.folders, end.shares) != (start.files, start.folders, start.shares):
+                row.undone = await _undone(plain, storage, start, clock)
+            return row
+
+
+async def _undone(plain: PlainLanguage, storage: StorageManager, start: commands.State, clock: Clock) -> bool:
+    """Whether taking it back leaves all as it was (a link that was revoked stays so)."""
+    try:
+        done = await plain.undo()
+    except AiosError:
+        return False
+    now = await commands.state(storage, OWNER, clock.now)
+    return (now.files, now.folders) == (start.files, start.folders) and (
+        bool(done.lost) or now.shares == start.shares
+    )
+
+
+def _told(rows: Sequence[Row]) -> dict[str, Any]:
+    def share(some: Sequence[Row]) -> float:
+        return round(statistics.mean(not row.wrong for row in some), 4)
+
+    seconds = [row.seconds for row in rows]
+    undone = [row.undone for row in rows if row.undone is not None]
+    return {
+        "commands": len(rows),
+        "share": share(rows),
+        "kinds": {
+            kind: share([r for r in rows if r.kind == kind]) for kind in dict.fromkeys(r.kind for r in rows)
+        },
+        "seconds": {"p50": round(percentile(seconds, 0.5), 2), "p95": round(percentile(seconds, 0.95), 2)},
+        "second_rounds": sum(row.rounds > 1 for row in rows),
+        "undone": f"{sum(undone)} of {len(undone)}",
+        "rows": msgspec.to_builtins(rows),
+    }
+
+
+def _show(title: str, rows: Sequence[Row]) -> None:
+    told = _told(rows)
+    kinds = ", ".join(f"{kind} {share:.0%}" for kind, share in told["kinds"].items())
+    print(f"{title}: {told['share']:.1%} right ({kinds}); {told['seconds']['p50']} s a command")
+    for row in rows:
+        if row.wrong:
+            print(f"  {row.id}: {row.say}\n    {row.plan}\n    {row.wrong}")
