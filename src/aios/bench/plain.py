@@ -7,7 +7,8 @@ their own. A command counts if the tree, the shares and the answer are as they m
 taken back, and the tree compared with what it was before.
 
 `as built`: the model's plans are held to the words of the command, and it is shown what is in the tree near
-them. The baselines leave one of the two out."""
+them only when its first plan can't be done. `tree shown at once`: with the command already. `without grammar`:
+the model may write what it likes."""
 
 from __future__ import annotations
 
@@ -39,7 +40,7 @@ from aios.storage.manager import StorageManager
 MODELS = ("qwen2.5-coder-0.5b-instruct", "smollm2-135m-instruct")
 WAYS: dict[str, dict[str, Any]] = {
     "as built": {},
-    "without retrieval": {"retrieval": False},
+    "tree shown at once": {"eager": True},
     "without grammar": {"grammar": False},
 }
 OWNER = "ann"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from aios.sdk.plain import plan
 from aios.sdk.plain.scene import joined, name, shared_folder
 from aios.sdk.plain.when import number
-from aios.sdk.plain.words import words
+from aios.sdk.plain.words import STOP, words
 from aios.syscalls import storage
 from aios.syscalls.storage_records import Filter, Stat
 
@@ -90,6 +90,6 @@ async def _by_topic(compiler: Compiler, folder: str, files: Sequence[Stat], grou
 
 
 def _label(given: str, taken: Sequence[str]) -> str:
-    """The first word that no other group has."""
-    free = [word for word in given.split() if word not in taken]
+    """The first word that says something and that no other group has."""
+    free = [word for word in given.split() if word not in taken and word not in STOP]
     return free[0] if free else f"group-{len(taken) + 1}"

@@ -51,8 +51,9 @@ class Outcome(msgspec.Struct, frozen=True):
 
 class PlainLanguage:
     """Understands commands over the root of the agent that `kernel` calls as. `now`: the time, with its zone.
-    `retrieval`: the model is shown what of the tree is near the words; `grammar`: plans can't be but valid, and
-    their texts words of the command; else the model is free, and often wrong."""
+    `eager`: the model is shown at once what of the tree is near the words, and not only when its first plan
+    can't be done; `grammar`: plans can't be but valid, and their texts words of the command; else the model is
+    free, and often wrong."""
 
     def __init__(
         self,
@@ -61,11 +62,11 @@ class PlainLanguage:
         *,
         model: str = "",
         now: Callable[[], datetime] = lambda: datetime.now().astimezone(),
-        retrieval: bool = True,
+        eager: bool = False,
         grammar: bool = True,
     ) -> None:
         self._kernel, self._chats, self._model, self._now = kernel, chats, model, now
-        self._retrieval, self._grammar = retrieval, grammar
+        self._eager, self._grammar = eager, grammar
         self._history = History(kernel)
 
     async def prepare(self, command: str) -> Prepared:
@@ -74,7 +75,8 @@ class PlainLanguage:
         if not command.strip():
             raise BadRequest("There are no words.", 'Say what to do: aios do "list all csv files"')
         scene = await Scene.load(self._kernel)
-        asked = prompt.messages(command, shown(command, scene) if self._retrieval else "")
+        near = shown(command, scene)
+        asked = prompt.messages(command, near if self._eager else "")
         for rounds in range(1, ROUNDS + 1):
             text = await self._answer(asked, command)
             try:
@@ -84,7 +86,7 @@ class PlainLanguage:
             except AiosError as error:
                 if rounds == ROUNDS:
                     raise
-                asked = prompt.repair(asked, text, str(error), command)
+                asked = prompt.repair(asked, text, str(error), command, near)
         raise AssertionError
 
     async def run(self, prepared: Prepared) -> Outcome:

@@ -40,7 +40,7 @@ _AGAIN = re.compile(
 )  # fmt: skip
 _TAGS = re.compile(
     r"\b(?:tagged|labell?ed)(?: as| with)? (?P<a>[\w-]+)(?: (?:and|or) (?P<b>[\w-]+))?"
-    r"|\bwith (?:the )?(?:tags?|labels?) (?P<c>[\w-]+)|\b(?P<d>[\w-]+)[- ]tagged\b", re.I,
+    r"|\bwith (?:the )?(?:tags?|labels?) (?P<c>[\w-]+)|\b(?P<d>\w+)-tagged\b", re.I,
 )  # fmt: skip
 _CHANGED = re.compile(
     r"\b(?:(?:that|which) )?(?:(?:did )?i |was |were |have |has |are |is |been )*"

@@ -36,6 +36,9 @@ say briefly what files say."""
 EXAMPLES: tuple[tuple[str, tuple[AnyStep, ...]], ...] = (
     ("search for songs about winter", (Find("songs about winter"),)),
     ("what changed in lectures since Friday?", (Find("lectures since Friday"),)),
+    ("show everything tagged work", (Find("everything tagged work"),)),
+    ("which photos are from last month?", (Find("photos are from last month"),)),
+    ("where is my map of the zoo", (Find("map of the zoo"),)),
     ("number of photos tagged beach", (Count("photos tagged beach"),)),
     ("make a directory named trips/france", (Folder("trips/france"),)),
     ("create folders red and blue in paint", (Folder("red in paint"), Folder("blue in paint"))),
@@ -49,8 +52,11 @@ EXAMPLES: tuple[tuple[str, tuple[AnyStep, ...]], ...] = (
     ("get the txt files out of lab and put them into old", (Move("txt files out of lab", "old"),)),
     ("duplicate the essay as essay-two.md", (Copy("the essay", "essay-two.md"),)),
     ("remove all drafts older than a year", (Delete("all drafts older than a year"),)),
+    ("get rid of the broken song", (Delete("the broken song"),)),
+    ("throw the sketches from May out", (Delete("the sketches from May"),)),
     ("I lost the poem, I erased it by mistake", (Undelete("the poem"),)),
     ("undo the last edit of song.md", (Rollback("song.md", "the last edit"),)),
+    ("the old essay from two weeks ago was nicer, bring it back", (Rollback("the old essay", "two weeks ago"),)),
     ("put essay.md back to version 4", (Rollback("essay.md", "version 4"),)),
     ("the timetable as it was on 2 May, please", (Rollback("the timetable", "on 2 May"),)),
     ("share the photos folder until Sunday", (Share("the photos folder", "until Sunday"),)),
@@ -65,7 +71,7 @@ EXAMPLES: tuple[tuple[str, tuple[AnyStep, ...]], ...] = (
     ("what does the essay say in short?", (Summarise("the essay"),)),
     ("sum up the two lectures on light in light.md", (Summarise("the two lectures on light", "light.md"),)),
 )  # fmt: skip
-REPAIR = "That can't be done: {error} Give other steps for: {command}"
+REPAIR = "That can't be done: {error}\n{shown}Give other steps for: {command}"
 
 
 def messages(command: str, shown: str = "") -> list[Message]:
@@ -73,9 +79,9 @@ def messages(command: str, shown: str = "") -> list[Message]:
     return [*_examples(), _user(command, shown)]
 
 
-def repair(asked: Sequence[Message], answer: str, error: str, command: str) -> list[Message]:
+def repair(asked: Sequence[Message], answer: str, error: str, command: str, shown: str) -> list[Message]:
     """The conversation that asks for another plan."""
-    again = REPAIR.format(error=error, command=command)
+    again = REPAIR.format(error=error, shown=shown, command=command)
     return [*asked, Message(role="assistant", content=answer), Message(role="user", content=again)]
 
 
