@@ -233,7 +233,7 @@ async def test_notes_are_thought_about_by_the_model_in_the_agents_name(start: St
         with kernel.bus.subscribe() as events:
             note = await ann.memory.note("green tea")
             kinds = [(e.kind, e.pid) for e in events.unread() if isinstance(e, SyscallFinished)]
-    assert note.made_by == "extraction"  # the scripted core says again what it is told: that is no JSON
+    assert note.made_by == "model"
     assert [kind for kind, _ in kinds] == ["llm.generate", "memory.note"]
     assert len({pid for _, pid in kinds}) == 1
 
@@ -269,3 +269,21 @@ async def test_the_answer_of_a_syscall_has_the_type_its_call_says(start: Start) 
     async with start() as (kernel, _):
         pid = kernel.processes.attach("ann")
         assert isinstance(await kernel.trap(pid, memory.Alloc(text="x")), EntryInfo)
+
+
+async def test_what_a_conversation_tells_is_known_in_the_next(start: Start) -> None:
+    async with start(memory={"embedder": "none"}) as (kernel, agent):
+        ann = agent("ann")
+        fact = memory.Alloc(text="Ann drinks green tea.", tags=("fact",))
+        await ann.syscall(fact)
+        with kernel.bus.subscribe() as events:
+            done = await ann.chat([{"role": "user", "content": "what tea does Ann drink?"}], facts=60)
+            assert done.usage.prompt_tokens > 10  # what is known went before the question
+            plain = await ann.chat([{"role": "user", "content": "what tea does Ann drink?"}], facts=1)
+            assert plain.usage.prompt_tokens < done.usage.prompt_tokens  # the budget has room for none
+            async with asyncio.timeout(10):
+                async for event in events:  # it is learned from behind the answer
+                    if isinstance(event, SyscallFinished) and event.kind == "memory.learn":
+                        break
+        with pytest.raises(BadRequest):
+            await ann.complete("no conversation", facts=10)

@@ -1,5 +1,7 @@
 """Notes and blocks: what is said about a text, and how it changes."""
 
+import json
+
 import msgspec
 import pytest
 from tests.embedders import WordSums
@@ -9,7 +11,8 @@ from aios.memory.graph import draw_graph, layout
 from aios.memory.manager import MemoryManager
 from aios.memory.records import Identity, MemoryLimits
 from aios.memory.words import keywords
-from aios.syscalls.memory import AddNote, Alloc, Search, Share, Write
+from aios.syscalls import Message
+from aios.syscalls.memory import AddNote, Alloc, LearnFacts, RecallFacts, Search, Share, Write
 from aios.syscalls.memory_records import Filter
 
 pytestmark = pytest.mark.anyio
@@ -224,3 +227,37 @@ async def test_a_note_or_block_can_be_made_and_read_as_any_entry(tmp_path):
         assert (note.pinned, block.pinned, note.tags) == (True, True, ("todo",))
         assert (await memory.read(ANN, block.id)).data == b"milk"
         assert {e.kind for e in (await memory.list(ANN, Filter(tags=("todo",)))).entries} == {"note"}
+
+
+async def test_facts_are_kept_once_and_end_when_they_are_contradicted(tmp_path):
+    clock = Clock()
+    told = {
+        "I live in Rome": ("home city", "Ann lives in Rome."),
+        "I moved to Oslo": ("home city", "Ann lives in Oslo."),
+    }
+
+    async def think(who, messages, schema):
+        text = messages[0].content
+        if "facts" not in schema["properties"]:
+            return '{"same": false, "ended": []}'
+        named = [{"about": about, "fact": fact} for said, (about, fact) in told.items() if said in text]
+        return json.dumps({"facts": named})
+
+    def turn(text):
+        return LearnFacts(
+            messages=(Message(role="user", content=text), Message(role="assistant", content="ok"))
+        )
+
+    async with MemoryManager(tmp_path, think=think, clock=clock) as memory:
+        (rome,) = (await memory.learn(ANN, turn("I live in Rome"))).learned
+        assert (await memory.learn(ANN, turn("Well, I live in Rome"))).learned == ()
+        clock.now += 100
+        moved = await memory.learn(ANN, turn("I moved to Oslo"))
+        assert [fact.id for fact in moved.ended] == [rome.id]
+        now = (await memory.recall_facts(ANN, RecallFacts(query="where does Ann live"))).facts
+        assert [fact.text for fact in now] == ["Ann lives in Oslo."]
+        then = (
+            await memory.recall_facts(ANN, RecallFacts(query="where does Ann live", at=clock.now - 50))
+        ).facts
+        assert [(fact.text, fact.by) for fact in then] == [("Ann lives in Rome.", now[0].id)]
+        assert (await memory.recall_facts(BOB, RecallFacts(query="Ann"))).facts == ()

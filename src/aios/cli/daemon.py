@@ -33,9 +33,9 @@ def daemon(state_dir: Path | None) -> Daemon | None:
     return find_daemon(config.load(flags=flags).state_dir())
 
 
-def connect(state_dir: Path | None) -> Client:
-    """A client with the operator's rights. Raises DaemonNotFound."""
+def connect(state_dir: Path | None, agent: str | None = None) -> Client:
+    """A client with the operator's rights, which acts as `agent`. Raises DaemonNotFound."""
     found = daemon(state_dir)
     if found is None:
         raise DaemonNotFound("No kernel runs here.", "Start one: aios serve")
-    return Client(found.url, api_key=found.token, retries=0)
+    return Client(found.url, api_key=found.token, agent=agent, retries=0)

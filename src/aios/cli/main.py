@@ -30,6 +30,8 @@ COMMANDS = {
     "status": ("aios.cli.processes:status", "Show the kernel and its cores."),
     "scheduler": ("aios.cli.scheduler:scheduler", "Show and change the scheduling policy."),
     "groups": ("aios.cli.groups:groups", "Show and change limits of groups of agents."),
+    "memory": ("aios.cli.memory:memory", "What agents know."),
+    "fs": ("aios.cli.fs:fs", "What agents keep: files with versions."),
     "models": ("aios.cli.models:models", "List the model catalogue."),
     "pull": ("aios.cli.models:pull", "Fetch a model."),
     "keys": ("aios.cli.keys:keys", "Create, list and revoke agents' keys."),

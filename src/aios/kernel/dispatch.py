@@ -30,7 +30,7 @@ from aios.kernel.groups import GroupTable
 from aios.kernel.journal import Journal
 from aios.kernel.limits import Charge
 from aios.kernel.merge import merged
-from aios.kernel.once import Claim, Once, Output, claim
+from aios.kernel.once import Claim, Once, Output, claim, last
 from aios.kernel.pcb import Process
 from aios.kernel.pool import Member, Pool
 from aios.kernel.process import ProcessTable
@@ -60,7 +60,6 @@ from aios.syscalls import (
 )
 
 R = TypeVar("R")
-T = TypeVar("T", Completion, ProcessInfo)
 
 
 class Dispatcher:
@@ -141,7 +140,7 @@ class Dispatcher:
     # -- llm ---------------------------------------------------------------------------------------
 
     async def _complete(self, process: Process, call: Generate) -> Completion:
-        return await _last(self.stream(process.pid, call), Completion)
+        return await last(self.stream(process.pid, call), Completion)
 
     async def _keyed(self, pid: int, call: Generate) -> AsyncGenerator[Delta | Completion, None]:
         wanted = claim(self._processes.get(pid).agent, call.idempotency_key or "", call)
@@ -308,7 +307,7 @@ class Dispatcher:
         async def work() -> AsyncGenerator[Output, None]:
             yield await self._carry_out(process, call, wanted)
 
-        return await _last(self._once.outputs(wanted, work, cancellable=False), ProcessInfo)
+        return await last(self._once.outputs(wanted, work, cancellable=False), ProcessInfo)
 
     async def _carry_out(self, process: Process, call: Effect, wanted: Claim | None = None) -> ProcessInfo:
         with self._under_way(process) as id:
@@ -388,13 +387,3 @@ def _most(call: Generate, member: Member, prompt: int) -> int:
     room = max(0, window - prompt) if window else None
     most = call.max_tokens if room is None else min(room, room if call.max_tokens is None else call.max_tokens)
     return (most or 0) * call.n
-
-
-async def _last(outputs: AsyncGenerator[Output, None], kind: type[T]) -> T:
-    """The result, which comes last."""
-    last: Output | None = None
-    async with aclosing(outputs):
-        async for output in outputs:
-            last = output
-    assert isinstance(last, kind)
-    return last

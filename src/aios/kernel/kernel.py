@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 from urllib.parse import quote
 
 import msgspec
@@ -30,7 +30,9 @@ from aios.kernel.dispatch import Dispatcher
 from aios.kernel.groups import GroupTable
 from aios.kernel.journal import Journal
 from aios.kernel.managers import Managers, managers
+from aios.kernel.once import last
 from aios.kernel.pcb import Process
+from aios.kernel.personal import Personal
 from aios.kernel.pool import Member, Pool
 from aios.kernel.process import ProcessTable
 from aios.kernel.status import KernelState, KernelStatus, ModelInfo
@@ -83,6 +85,7 @@ class Kernel:
         self._cores = cores
         self._managers: Managers | None = None
         self._dispatcher: Dispatcher | None = None
+        self._personal: Personal | None = None
         self._lately: Subscription | None = None
         self._stack = AsyncExitStack()
         self._state: KernelState = "closed"
@@ -94,13 +97,18 @@ class Kernel:
         """Do a syscall for process `pid`: a Generate gives a Completion, and so on (syscalls/).
 
         Raises AiosError. Cancelling the caller cancels the call, down to the slot."""
+        if isinstance(call, Generate) and call.facts:
+            return cast("Any", await last(self.stream(pid, call), Completion))
         return await self._need().trap(pid, call)
 
     def stream(self, pid: int, call: Generate) -> AsyncGenerator[Delta | Completion, None]:
         """One Delta a token, then exactly one Completion, last. Closing it cancels the call, down to the slot.
 
         Raises AiosError; what is wrong with the call is raised before the first Delta."""
-        return self._need().stream(pid, call)
+        calls = self._need()
+        if call.facts and self._personal is not None:
+            return self._personal.stream(pid, call)
+        return calls.stream(pid, call)
 
     def set_policy(self, policy: str, core: str = "") -> None:
         """Order the calls of a core ("": of all) by another policy, from now on; whoever waits goes on waiting.
@@ -209,6 +217,7 @@ class Kernel:
             first_id=recovered.next_id, idempotency_ttl_s=self.settings.state.idempotency_ttl_s,
             window=self.settings.context.window, services=self._managers.services,
         )  # fmt: skip
+        self._personal = Personal(self._dispatcher, self.processes, self._pool, tasks)
         for process in self.processes.live():
             if process.state == "paused":
                 self._pool.pause(process.pid)

@@ -35,6 +35,8 @@ def memory_calls(manager: MemoryManager) -> dict[type[Call[Any]], Handler]:
         m.Unshare: lambda who, call: manager.unshare(who, call.id, _named(who, call).name, call.whom),
         m.Usage: lambda who, call: manager.usage(who),
         m.History: lambda who, call: manager.history(who, call.id),
+        m.LearnFacts: manager.learn,
+        m.RecallFacts: manager.recall_facts,
         m.Export: lambda who, call: manager.export(who, call.filter),
         m.Import: lambda who, call: manager.import_(who, call.data),
         **_notes(manager),

@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import msgspec
 
@@ -20,11 +21,12 @@ from aios.errors import AiosError, Cancelled, Conflict, JournalUnavailable
 from aios.kernel.completion import replay
 from aios.kernel.journal import Journal
 from aios.kernel.records import encode
-from aios.syscalls import Completion, Delta, Generate, Result, Syscall
+from aios.syscalls import Completion, Delta, Generate, ProcessInfo, Result, Syscall
 
 log = logging.getLogger(__name__)
 
 Output = Delta | Result
+T = TypeVar("T", Completion, ProcessInfo)
 """What a call gives: deltas (of an llm call), and last its result."""
 
 RERUNS = 64
@@ -189,3 +191,13 @@ def _conflict(key: str) -> Conflict:
         "Use a new key for each request, and the same one only to repeat it.",
         param="idempotency_key",
     )
+
+
+async def last(outputs: AsyncGenerator[Output, None], kind: type[T]) -> T:
+    """The result, which comes last."""
+    found: Output | None = None
+    async with aclosing(outputs):
+        async for output in outputs:
+            found = output
+    assert isinstance(found, kind)
+    return found

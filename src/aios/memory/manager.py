@@ -21,19 +21,24 @@ from aios.memory.conversations import Conversations
 from aios.memory.database import Connection, Database
 from aios.memory.embed import Batched, Embedder
 from aios.memory.entries import Row
+from aios.memory.facts import FACT, NEIGHBOURS, PAST, Facts
 from aios.memory.notes import Notes
 from aios.memory.recall import Weights, recall
 from aios.memory.records import BlockMeta, Identity, MemoryLimits, NoteMeta, Think
 from aios.memory.store import Draft, EntryStore
-from aios.syscalls.memory import AddNote, Alloc, Search, Share, Update, Write
+from aios.syscalls.memory import AddNote, Alloc, LearnFacts, RecallFacts, Search, Share, Update, Write
 from aios.syscalls.memory_records import (
     Content,
     EntryInfo,
     Exported,
+    Fact,
     Filter,
+    Hit,
     Hits,
     Ids,
     Kind,
+    KnownFacts,
+    LearnedFacts,
     MemoryUsage,
     Note,
     Page,
@@ -45,6 +50,8 @@ from aios.syscalls.memory_records import (
 PAGE = 1000
 """Most entries of one listing."""
 _ALL = Filter()
+_FACTS = Filter(kinds=("text",), tags=(FACT,), own=True)
+_PAST = Filter(kinds=("text",), tags=(PAST,), own=True)
 
 
 class MemoryManager:
@@ -67,6 +74,7 @@ class MemoryManager:
         self.notes = Notes(self._store, think)
         self.blocks = Blocks(self._store)
         self.conversations = Conversations(self._store)
+        self.facts = Facts(self._store, think)
 
     async def __aenter__(self) -> MemoryManager:
         """Raises Conflict (another process has the folder), StorageUnavailable."""
@@ -277,6 +285,25 @@ class MemoryManager:
         )
         how = "words" if vector is None else "meaning" if call.by == "meaning" else "words and meaning"
         return Hits(hits=hits, how=how)
+
+    async def learn(self, who: Identity, call: LearnFacts) -> LearnedFacts:
+        """See `LearnFacts`. Raises LimitExceeded."""
+        learned: list[Fact] = []
+        ended: list[Fact] = []
+        for new in await self.facts.named(who, call.messages):
+            near = Search(query=f"{new.about} {new.fact}", limit=NEIGHBOURS, filter=_FACTS)
+            kept, over = await self.facts.learn(who, new, (await self.search(who, near)).hits)
+            learned += [kept] if kept is not None else []
+            ended += over
+        return LearnedFacts(learned=tuple(learned), ended=tuple(ended))
+
+    async def recall_facts(self, who: Identity, call: RecallFacts) -> KnownFacts:
+        """See `RecallFacts`. Raises BadRequest."""
+        hits: tuple[Hit, ...] = ()
+        for filter in (_FACTS,) if call.at is None else (_FACTS, _PAST):
+            hits += (await self.search(who, Search(query=call.query, limit=call.limit, filter=filter))).hits
+        valid = await self.facts.valid(who, sorted(hits, key=lambda hit: -hit.score), call.at)
+        return KnownFacts(facts=valid[: call.limit])
 
     async def history(self, who: Identity, id: str) -> Versions:
         """The kept versions of a note or block, newest first. Raises NotFound."""

@@ -60,6 +60,15 @@ class NoteMeta(Record, frozen=True):
     by: Literal["", "model", "extraction"] = ""
 
 
+class FactMeta(Record, frozen=True):
+    """See `Fact`."""
+
+    about: str = ""
+    since: float = 0.0
+    until: float | None = None
+    by: str = ""
+
+
 class BlockMeta(Record, frozen=True):
     """`limit`: characters the text may have."""
 

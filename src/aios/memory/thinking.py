@@ -12,6 +12,7 @@ import msgspec
 from aios.errors import ContextOverflow, CoreError, LimitExceeded
 from aios.memory.records import Identity, Think
 from aios.syscalls import Message, Record
+from aios.syscalls.memory_records import Fact
 
 T = TypeVar("T")
 
@@ -141,3 +142,89 @@ async def _asked(think: Think, who: Identity, text: str, schema: dict[str, Any],
         return None  # a note is not lost because nobody can think about it now
     except ValueError:  # msgspec's errors are ValueErrors; a model without a grammar may say anything
         return None
+
+
+class NamedFact(Record, frozen=True):
+    """A fact as a model names it. `about`: what it says something of, in a few words that stay the same when
+    the fact changes."""
+
+    about: str
+    fact: str
+
+
+class _Facts(Record, frozen=True):
+    facts: tuple[NamedFact, ...] = ()
+
+
+class Contradiction(Record, frozen=True):
+    """Whether the new fact is known, and indexes of those that it ends."""
+
+    same: bool = False
+    ended: tuple[int, ...] = ()
+
+
+MOST_FACTS = 5
+TOLD_CHARS = 4_000
+"""Of the newest turn."""
+
+
+async def facts(think: Think | None, who: Identity, messages: Sequence[Message]) -> tuple[NamedFact, ...]:
+    """Facts worth keeping that the newest turn tells: from the last user message on."""
+    last = max((i for i, message in enumerate(messages) if message.role == "user"), default=None)
+    if think is None or last is None:
+        return ()
+    told = "\n".join(f"{m.role}: {m.content}" for m in messages[last:] if m.content)[:TOLD_CHARS]
+    ask = (
+        "List the lasting facts that the user tells in this turn of a conversation: who they are, what they"
+        " like, own, plan or decided. Each is one short sentence in the third person, with what it is about in"
+        ' two to four words ("home city of the user"). No questions, no small talk, nothing the assistant made'
+        " up. There may be none."
+    )
+    text = {"type": "string", "minLength": 3, "maxLength": 160}
+    fact = {
+        "type": "object",
+        "properties": {"about": {**text, "maxLength": 40}, "fact": text},
+        "required": ["about", "fact"],
+        "additionalProperties": False,
+    }
+    schema = {
+        "type": "object",
+        "properties": {"facts": {"type": "array", "items": fact, "maxItems": MOST_FACTS}},
+        "required": ["facts"],
+        "additionalProperties": False,
+    }
+    answer = await _asked(think, who, f"{ask}\n\n{told}", schema, _Facts)
+    return () if answer is None else answer.facts
+
+
+async def contradicted(
+    think: Think | None, who: Identity, new: NamedFact, known: Sequence[str]
+) -> Contradiction:
+    """What becomes of `known` facts now that there is a new one."""
+    if think is None or not known:
+        return Contradiction()
+    listed = "\n".join(f"{i}. {text}" for i, text in enumerate(known, 1))
+    ask = (
+        "A new fact is learned. `same`: one of the numbered facts says it already. `ended`: the numbers of"
+        " facts that can no longer be true because of it; most often none."
+    )
+    number = {"type": "integer", "minimum": 1, "maximum": len(known)}
+    schema = {
+        "type": "object",
+        "properties": {
+            "same": {"type": "boolean"},
+            "ended": {"type": "array", "items": number, "maxItems": len(known)},
+        },
+        "required": ["same", "ended"],
+        "additionalProperties": False,
+    }
+    text = f"{ask}\n\nNew fact: {new.fact}\n\nKnown facts:\n{listed}"
+    answer = await _asked(think, who, text, schema, Contradiction)
+    if answer is None:
+        return Contradiction()
+    return Contradiction(same=answer.same, ended=tuple(i - 1 for i in answer.ended if 1 <= i <= len(known)))
+
+
+def as_message(known: Sequence[Fact]) -> str:
+    """Facts as an agent is told them."""
+    return "What is known from earlier conversations:\n" + "\n".join(f"- {fact.text}" for fact in known)

@@ -40,6 +40,8 @@ class Hints(Caller):
     """Seconds after which the call fails. Header `X-Deadline`."""
     window: WindowPolicy | None = None
     """What happens when the conversation outgrows the model's window. Header `X-Window`."""
+    facts: Annotated[int, Meta(ge=0)] | None = None
+    """Personal memory: tokens of known facts that may go before the conversation. Header `X-Facts`."""
     step: str | None = None
     """Which step of the program's declared plan the call is. Header `X-Step`."""
     idempotency_key: str | None = None
@@ -53,6 +55,7 @@ def hints_of(headers: Headers) -> Hints:
         scheduling_class=_read(headers, "X-Scheduling-Class", SchedulingClass, "a scheduling class"),
         deadline_s=_seconds(headers),
         window=_read(headers, "X-Window", WindowPolicy, "a window policy"),
+        facts=_read(headers, "X-Facts", int, "a number of tokens"),
         step=headers.get("x-step"),
         idempotency_key=headers.get("idempotency-key") or None,
     )

@@ -192,6 +192,9 @@ class Generate(Call[Completion], frozen=True, tag="llm.generate"):
     """None: the class of the process."""
     window: WindowPolicy | None = None
     """What happens when `messages` outgrow the model's window; None: as the kernel is configured."""
+    facts: int = 0
+    """Personal memory: at most so many tokens of what earlier conversations told are put before this one, and
+    what it tells is learned; 0: neither."""
     step: str = ""
     """Which step of the program's declared plan it is; "": the next one."""
     deadline_s: float | None = None

@@ -21,6 +21,8 @@ from aios.syscalls.memory_records import (
     Hits,
     Ids,
     Kind,
+    KnownFacts,
+    LearnedFacts,
     MemoryUsage,
     Messages,
     Note,
@@ -255,11 +257,26 @@ class FindPrefix(Call[Prefix], frozen=True, tag="memory.prefix"):
     tokens: tuple[int, ...] = ()
 
 
+class LearnFacts(Call[LearnedFacts], frozen=True, tag="memory.learn"):
+    """Keep what the newest turn of a conversation tells: a model names its facts. What is known is not kept
+    again, and what is contradicted ends."""
+
+    messages: tuple[Message, ...]
+
+
+class RecallFacts(Call[KnownFacts], frozen=True, tag="memory.facts"):
+    """Facts that matter for `query` ("": the newest), now or as they were `at` a time (Unix time)."""
+
+    query: str = ""
+    limit: int = 10
+    at: float | None = None
+
+
 MemoryCall = (
     Alloc | Write | Read | Stat | Update | Delete | List | Search | Clear | Pin | Share | Unshare | Usage
     | History | Export | Import | AddNote | ReadNote | ReviseNote | LinkNotes | Graph | MakeBlock | EditBlock
-    | ListBlocks | SaveConversation | ReadConversation | FindPrefix
+    | ListBlocks | SaveConversation | ReadConversation | FindPrefix | LearnFacts | RecallFacts
 )  # fmt: skip
 READS = (Read, Stat, List, Search, Usage, History, Export, ReadNote, Graph, ListBlocks, ReadConversation,
-         FindPrefix)  # fmt: skip
+         FindPrefix, RecallFacts)  # fmt: skip
 """Calls that change nothing."""

@@ -212,6 +212,31 @@ class Exported(Record, frozen=True):
     data: bytes
 
 
+class Fact(Record, frozen=True):
+    """Something that holds `since` a time and `until` another (None: still), when the fact `by` took its place.
+    `about`: what it says something of."""
+
+    id: str
+    text: str
+    about: str = ""
+    since: float = 0.0
+    until: float | None = None
+    by: str = ""
+
+
+class KnownFacts(Record, frozen=True):
+    """Best first."""
+
+    facts: tuple[Fact, ...]
+
+
+class LearnedFacts(Record, frozen=True):
+    """`learned` are new; they took the place of those that `ended`."""
+
+    learned: tuple[Fact, ...] = ()
+    ended: tuple[Fact, ...] = ()
+
+
 class Ids(Record, frozen=True):
     """Of the entries that were made, or deleted."""
 
