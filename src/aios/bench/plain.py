@@ -105,8 +105,10 @@ async def _model(name: str, *, quick: bool) -> dict[str, Any]:
     ways: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         async with (
-            serving(Path(folder), tables) as url, AsyncClient(url, agent="plain") as client, MiniLm() as embedder
-        ):  # fmt: skip
+            serving(Path(folder), tables) as url,
+            AsyncClient(url, agent="plain") as client,
+            MiniLm() as embedder,
+        ):
             for way, how in list(WAYS.items())[: 1 if quick else None]:
                 parts = ("tune",) if quick else commands.PARTS if way == "as built" else ("report",)
                 ways[way] = {}

@@ -33,6 +33,8 @@ class Compiler:
         self.actions: list[Action | Summary] = []
         self.before: list[str] | None = None
         """What the last step was about."""
+        self.topic: tuple[str, ...] = ()
+        """What that was about, in words."""
         self.text, self.paths = "", tuple[str, ...]()
         self.groups: tuple[tuple[str, tuple[str, ...]], ...] = ()
         self.command, self.alone = "", True
@@ -93,6 +95,7 @@ class Compiler:
     async def files(self, said: Selection, *, folders: bool = False) -> list[str]:
         """Their paths. Raises NotFound."""
         if not said.again:
+            self.topic = said.topic
             return await select(said, self.scene, self.kernel, folders=folders)
         if not self.before:
             raise NotFound(f"{said.text!r} says of no file which it is.", "Name it.")
@@ -122,6 +125,8 @@ class Compiler:
         made: list[str] = []
         for each in re.split(r"\s*,\s*(?:and\s+)?|\s+and\s+", listed):
             path = place(each, self.scene, beside=beside)
+            if not path:
+                raise BadRequest(f"{each!r} is no name of a folder.", "Say its name.")
             if self.scene.get(path):
                 raise Conflict(f"There is {path} already.", "Choose another name.")
             self._make_folder(path)
@@ -193,7 +198,7 @@ class Compiler:
             self.before = [aim]
             return
         if not aim:
-            aim = joined(shared_folder(paths), "-".join(said.topic) or "collected")
+            aim = joined(shared_folder(paths), "-".join(self.topic) or "collected")
         self._make_folder(aim)
         self.before = [joined(aim, name(path)) for path in paths]
         for path, to in zip(paths, self.before, strict=True):

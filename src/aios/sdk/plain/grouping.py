@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from aios.sdk.plain.compiler import Compiler
 
 _LOOKS = re.compile(
-    r"\b(?:do not|don'?t|without|never) (?:mov|chang|touch)\w*|\b(?:only|just)\b.*\b(?:see|show|tell|look|list)\b"
+    r"\b(?:do not|don'?t|without|never) (?:mov|chang|touch)\w*"
+    r"|\b(?:only|just)\b.*\b(?:see|show|tell|look|list)\b"
     r"|\bshow me\b|\bwhich\b", re.I,
 )  # fmt: skip
 Groups = list[tuple[str, tuple[str, ...]]]

@@ -19,8 +19,10 @@ from aios.sdk.plain.words import GENERIC, MANY, STOP, alike, plural, singular, s
 Order = Literal["newest", "oldest", "largest", "smallest"]
 
 TYPES: dict[str, tuple[str, ...]] = {
-    "markdown": (".md", ".markdown"), "md": (".md",), "csv": (".csv",), "spreadsheet": (".csv", ".tsv", ".xlsx"),
-    "table": (".csv", ".tsv"), "txt": (".txt",), "json": (".json",), "pdf": (".pdf",), "html": (".html", ".htm"),
+    "markdown": (".md", ".markdown"), "md": (".md",), "csv": (".csv",),
+    "spreadsheet": (".csv", ".tsv", ".xlsx"),
+    "table": (".csv", ".tsv"), "txt": (".txt",), "json": (".json",), "pdf": (".pdf",),
+    "html": (".html", ".htm"),
     "python": (".py",), "py": (".py",), "yaml": (".yaml", ".yml"), "toml": (".toml",), "log": (".log",),
     "image": (".png", ".jpg", ".jpeg", ".gif"), "png": (".png",), "jpg": (".jpg", ".jpeg"),
 }  # fmt: skip
@@ -48,13 +50,14 @@ _CHANGED = re.compile(
 )  # fmt: skip
 _FILE = re.compile(r"(?<![\w/.-])(?:/?[\w-]+(?:[/.][\w-]+)+|/[\w.-]+)/?(?![\w])")
 _FOLDER = re.compile(
-    r"\b(?:(?:out of|inside|within|under|from|in|of|at) (?:the |my |our |this |folder |directory )*(?P<a>[\w/-]+)"
-    r"(?: (?:folder|directory|dir)\b)?|(?:the |my |our )?(?P<b>[\w/-]+) (?:folder|directory|dir)\b"
+    r"\b(?:(?:out of|inside|within|under|from|in|of|at) (?:the |my |our |this |folder |directory )*"
+    r"(?P<a>[\w/-]+)(?: (?:folder|directory|dir)\b)?"
+    r"|(?:the |my |our )?(?P<b>[\w/-]+) (?:folder|directory|dir)\b"
     r"|(?:folder|directory) (?:named |called )?(?P<c>[\w/-]+))", re.I,
 )  # fmt: skip
 _ABOUT = re.compile(
-    r"\b(?:about|on|regarding|concerning|mention(?:s|ing)?|contain(?:s|ing)?|with|to do with|related to|to|that|which"
-    r"|where|what)\b", re.I,
+    r"\b(?:about|on|regarding|concerning|mention(?:s|ing)?|contain(?:s|ing)?|with|to do with|related to|to|that"
+    r"|which|where|what)\b", re.I,
 )  # fmt: skip
 _CONTENT = re.compile(r"\b(?:about|on|regarding|concerning|mention\w*|contain\w*|related|with)\b", re.I)
 

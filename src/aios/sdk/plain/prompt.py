@@ -26,12 +26,14 @@ from aios.sdk.plain.plan import (
 )
 from aios.syscalls import Message
 
-SYSTEM = """You turn a command about files into steps. Copy the words of the command.
-find: which files. count: how many files. folder: make a folder. write: make a file with a text. append: add a \
-line to a file. move: move or rename files. copy. delete. undelete: get a deleted file back. rollback: go back \
-to an old version of a file. share: make a link. unshare: stop a link. shares: what is shared. group: sort files \
-into groups by topic, tag, type or month; folders: true when the files are to be put into folders. summarise: \
-say briefly what files say."""
+SYSTEM = (
+    "You turn a command about files into steps. Copy the words of the command.\n"
+    "find: which files. count: how many files. folder: make a folder. write: make a file with a text. "
+    "append: add a line to a file. move: move or rename files. copy. delete. undelete: get a deleted "
+    "file back. rollback: go back to an old version of a file. share: make a link. unshare: stop a "
+    "link. shares: what is shared. group: sort files into groups by topic, tag, type or month; "
+    "folders: true when the files are to be put into folders. summarise: say briefly what files say."
+)
 
 EXAMPLES: tuple[tuple[str, tuple[AnyStep, ...]], ...] = (
     ("search for songs about winter", (Find("songs about winter"),)),
@@ -56,7 +58,7 @@ EXAMPLES: tuple[tuple[str, tuple[AnyStep, ...]], ...] = (
     ("throw the sketches from May out", (Delete("the sketches from May"),)),
     ("I lost the poem, I erased it by mistake", (Undelete("the poem"),)),
     ("undo the last edit of song.md", (Rollback("song.md", "the last edit"),)),
-    ("the old essay from two weeks ago was nicer, bring it back", (Rollback("the old essay", "two weeks ago"),)),
+    ("I liked the essay from two weeks ago more, bring it back", (Rollback("the essay", "two weeks ago"),)),
     ("put essay.md back to version 4", (Rollback("essay.md", "version 4"),)),
     ("the timetable as it was on 2 May, please", (Rollback("the timetable", "on 2 May"),)),
     ("share the photos folder until Sunday", (Share("the photos folder", "until Sunday"),)),

@@ -39,8 +39,8 @@ _MOMENT = (
 )
 _AGE = re.compile(rf"\b(?:older than|from before|over|more than) (?P<length>{_LENGTH})(?: old| ago)?", re.I)
 _YOUTH = re.compile(
-    rf"\b(?:newer than|younger than|less than|(?:in|within|during|for|over) the (?:last|past)) (?P<length>{_LENGTH})"
-    r"(?: old| ago)?", re.I,
+    rf"\b(?:newer than|younger than|less than|(?:in|within|during|for|over) the (?:last|past)) "
+    rf"(?P<length>{_LENGTH})(?: old| ago)?", re.I,
 )  # fmt: skip
 _SINCE = re.compile(rf"\b(?:since|after) (?:{_MOMENT})", re.I)
 _BEFORE = re.compile(rf"\b(?:before|until|till) (?:{_MOMENT})", re.I)
