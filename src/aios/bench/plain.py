@@ -62,15 +62,19 @@ class Row(msgspec.Struct):
     undone: bool | None = None
 
 
-def run(out: Path, *, model: str = "", quick: bool = False, **_: Any) -> None:
+def run(out: Path, *, model: str = "", quick: bool = False, full: bool = False, **_: Any) -> None:
     """Measure one `model` (else both of the catalogue) and write a file for each, and all together as
-    `result.json` and `plot.png`, to `out`. `quick`: the commands for tuning only, without baselines."""
+    `result.json` and `plot.png`, to `out`. `full`: the baselines; what was measured before of the way `as
+    built` stays. `quick`: the commands for tuning only."""
+    ways = list(WAYS)[1:] if full else list(WAYS)[:1]
     for name in [model] if model else MODELS:
-        measured = asyncio.run(_model(name, quick=quick))
+        file = out / f"{Path(name).name}.json"
+        known = json.loads(file.read_text("utf-8")) if full and file.exists() else {"ways": {}}
+        known["ways"] |= asyncio.run(_model(name, ways, quick=quick))
         out.mkdir(parents=True, exist_ok=True)
-        (out / f"{Path(name).stem}.json").write_text(json.dumps(measured, indent=1) + "\n", "utf-8")
+        file.write_text(json.dumps(known, indent=1) + "\n", "utf-8")
     models = {
-        path.stem: json.loads(path.read_text("utf-8"))
+        path.name.removesuffix(".json"): json.loads(path.read_text("utf-8"))
         for path in sorted(out.glob("*.json"))
         if path.name != "result.json"
     }
@@ -98,26 +102,26 @@ def run(out: Path, *, model: str = "", quick: bool = False, **_: Any) -> None:
     )
 
 
-async def _model(name: str, *, quick: bool) -> dict[str, Any]:
-    """Shares and rows by way and part."""
+async def _model(name: str, ways: Sequence[str], *, quick: bool) -> dict[str, Any]:
+    """Shares and rows by way and part. Baselines have the report part alone."""
     path = ModelStore().resolve(name)
     tables = f'[[cores]]\nname = "local"\nmodel = "{path}"\nslots = 2\ncontext = {CONTEXT}\n'
-    ways: dict[str, Any] = {}
+    told: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         async with (
             serving(Path(folder), tables) as url,
             AsyncClient(url, agent="plain") as client,
             MiniLm() as embedder,
         ):
-            for way, how in list(WAYS.items())[: 1 if quick else None]:
-                parts = ("tune",) if quick else commands.PARTS if way == "as built" else ("report",)
-                ways[way] = {}
+            for way in ways:
+                parts = ("tune",) if quick else commands.PARTS if not WAYS[way] else ("report",)
+                told[way] = {}
                 for part in parts:
-                    language = partial(_language, client, how)
-                    rows = [await one(case, language, embedder) for case in commands.cases(part)]
-                    ways[way][part] = _told(rows)
-                    _show(f"{name}, {way}, {part}", rows)
-    return {"ways": ways}
+                    language = partial(_language, client, WAYS[way])
+                    rows = [_seen(await one(case, language, embedder)) for case in commands.cases(part)]
+                    told[way][part] = _told(rows)
+                    _show(f"{name}, {way}, {part}", told[way][part])
+    return told
 
 
 def _language(client: Chats, how: dict[str, Any], kernel: Calls, now: Now) -> PlainLanguage:
@@ -185,10 +189,12 @@ def _told(rows: Sequence[Row]) -> dict[str, Any]:
     }
 
 
-def _show(title: str, rows: Sequence[Row]) -> None:
-    told = _told(rows)
+def _show(title: str, told: dict[str, Any]) -> None:
     kinds = ", ".join(f"{kind} {share:.0%}" for kind, share in told["kinds"].items())
-    print(f"{title}: {told['share']:.1%} right ({kinds}); {told['seconds']['p50']} s a command")
-    for row in rows:
-        if row.wrong:
-            print(f"  {row.id}: {row.say}\n    {row.plan}\n    {row.wrong}")
+    print(f"{title}: {told['share']:.1%} right ({kinds}); {told['seconds']['p50']} s a command", flush=True)
+
+
+def _seen(row: Row) -> Row:
+    if row.wrong:
+        print(f"  {row.id}: {row.say}\n    {row.plan}\n    {row.wrong}", flush=True)
+    return row
