@@ -45,6 +45,7 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 OWNER = "ann"
 Now = Callable[[], datetime]
+Keep = Callable[[str, str, dict[str, Any]], None]
 CONTEXT = 4096
 
 
@@ -69,10 +70,14 @@ def run(out: Path, *, model: str = "", quick: bool = False, full: bool = False, 
     ways = list(WAYS)[1:] if full else list(WAYS)[:1]
     for name in [model] if model else MODELS:
         file = out / f"{Path(name).name}.json"
-        known = json.loads(file.read_text("utf-8")) if full and file.exists() else {"ways": {}}
-        known["ways"] |= asyncio.run(_model(name, ways, quick=quick))
+        known: dict[str, Any] = json.loads(file.read_text("utf-8")) if full and file.exists() else {"ways": {}}
         out.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(known, indent=1) + "\n", "utf-8")
+
+        def keep(way: str, part: str, told: dict[str, Any], file: Path = file, known: Any = known) -> None:
+            known["ways"].setdefault(way, {})[part] = told
+            file.write_text(json.dumps(known, indent=1) + "\n", "utf-8")
+
+        asyncio.run(_model(name, ways, keep, quick=quick))
     models = {
         path.name.removesuffix(".json"): json.loads(path.read_text("utf-8"))
         for path in sorted(out.glob("*.json"))
@@ -102,11 +107,10 @@ def run(out: Path, *, model: str = "", quick: bool = False, full: bool = False, 
     )
 
 
-async def _model(name: str, ways: Sequence[str], *, quick: bool) -> dict[str, Any]:
-    """Shares and rows by way and part. Baselines have the report part alone."""
+async def _model(name: str, ways: Sequence[str], keep: Keep, *, quick: bool) -> None:
+    """Give `keep` shares and rows of each way and part. Baselines have the report part alone."""
     path = ModelStore().resolve(name)
-    tables = f'[[cores]]\nname = "local"\nmodel = "{path}"\nslots = 2\ncontext = {CONTEXT}\n'
-    told: dict[str, Any] = {}
+    tables = f'[[cores]]\nname = "local"\nmodel = "{path}"\nslots = 2\ncontext = {CONTEXT}\nthreads = 1\n'
     with tempfile.TemporaryDirectory() as folder:
         async with (
             serving(Path(folder), tables) as url,
@@ -115,13 +119,12 @@ async def _model(name: str, ways: Sequence[str], *, quick: bool) -> dict[str, An
         ):
             for way in ways:
                 parts = ("tune",) if quick else commands.PARTS if not WAYS[way] else ("report",)
-                told[way] = {}
                 for part in parts:
                     language = partial(_language, client, WAYS[way])
                     rows = [_seen(await one(case, language, embedder)) for case in commands.cases(part)]
-                    told[way][part] = _told(rows)
-                    _show(f"{name}, {way}, {part}", told[way][part])
-    return told
+                    told = _told(rows)
+                    _show(f"{name}, {way}, {part}", told)
+                    keep(way, part, told)
 
 
 def _language(client: Chats, how: dict[str, Any], kernel: Calls, now: Now) -> PlainLanguage:
