@@ -93,7 +93,7 @@ class MemorySettings(Section, frozen=True):
     thinking: Literal["model", "extract"] = "model"
     """What describes and links notes: the default model, at low priority and under a grammar, or `extract`:
     keywords and likeness alone."""
-    thinking_s: float = 30.0
+    thinking_s: float = 60.0
     """How long a note waits for the model, seconds; then it is described by extraction."""
     concurrency: int = 64
     """Calls at once; over it, agents take turns."""

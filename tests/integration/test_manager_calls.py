@@ -13,10 +13,11 @@ import httpx
 import pytest
 from tests.kernels import settings
 
-from aios.errors import BadRequest, Forbidden, NotFound, VersionConflict
+from aios.errors import BadRequest, Forbidden, NotFound, ToolError, VersionConflict
 from aios.events import SyscallFinished
 from aios.kernel.kernel import Kernel
 from aios.sdk.client import AsyncClient
+from aios.sdk.knowledge import file_tools, memory_tools
 from aios.server.serve import listening
 from aios.syscalls import Message, memory, storage
 from aios.syscalls.memory_records import EntryInfo
@@ -287,3 +288,22 @@ async def test_what_a_conversation_tells_is_known_in_the_next(start: Start) -> N
                         break
         with pytest.raises(BadRequest):
             await ann.complete("no conversation", facts=10)
+
+
+async def test_memory_and_files_are_tools_of_an_agent(start: Start) -> None:
+    async with start() as (_, agent):
+        ann = agent("ann")
+        tools = {tool.name: tool for tool in (*memory_tools(ann.memory), *file_tools(ann.files))}
+        assert "Remembered" in await tools["remember"].call({"text": "Tea is green.", "tags": ["drink"]})
+        assert "Tea is green." in await tools["recall"].call('{"query": "tea", "limit": "3"}')
+        await ann.memory.block("persona", "terse")
+        assert await tools["edit_memory"].call({"block": "persona", "text": "kind"}) == "terse\nkind"
+        await tools["write_file"].call({"path": "/a/b.txt", "text": "x" * 5_000})
+        assert "read on at 4000" in await tools["read_file"].call({"path": "/a/b.txt"})
+        await tools["append_file"].call({"path": "/a/b.txt", "text": "end"})
+        await tools["move_file"].call({"path": "/a/b.txt", "to": "/c.txt"})
+        assert await tools["list_files"].call({}) == "/a/\n/c.txt"
+        assert "bin" in await tools["delete_file"].call({"path": "/c.txt"})
+        assert await tools["find_files"].call({"query": "zebra"}) == "None."
+        with pytest.raises(ToolError, match="/none"):  # words that a model can mend its call by
+            await tools["read_file"].call({"path": "/none"})

@@ -97,8 +97,8 @@ class Kernel:
         """Do a syscall for process `pid`: a Generate gives a Completion, and so on (syscalls/).
 
         Raises AiosError. Cancelling the caller cancels the call, down to the slot."""
-        if isinstance(call, Generate) and call.facts:
-            return cast("Any", await last(self.stream(pid, call), Completion))
+        if getattr(call, "facts", 0):
+            return cast("Any", await last(self.stream(pid, cast("Any", call)), Completion))
         return await self._need().trap(pid, call)
 
     def stream(self, pid: int, call: Generate) -> AsyncGenerator[Delta | Completion, None]:

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
-from aios.errors import ContextOverflow, CoreError, LimitExceeded
+from aios.errors import ContextOverflow, CoreError, DeadlineExceeded, Forbidden, LimitExceeded
 from aios.memory.records import Identity, Think
 from aios.syscalls import Message, Record
 from aios.syscalls.memory_records import Fact
@@ -138,7 +138,7 @@ async def _asked(think: Think, who: Identity, text: str, schema: dict[str, Any],
     try:
         answer = await think(who, (Message(role="user", content=text),), schema)
         return msgspec.json.decode(answer, type=type)
-    except (CoreError, ContextOverflow, LimitExceeded):
+    except (CoreError, ContextOverflow, DeadlineExceeded, Forbidden, LimitExceeded):
         return None  # a note is not lost because nobody can think about it now
     except ValueError:  # msgspec's errors are ValueErrors; a model without a grammar may say anything
         return None
@@ -177,13 +177,13 @@ async def facts(think: Think | None, who: Identity, messages: Sequence[Message])
     ask = (
         "List the lasting facts that the user tells in this turn of a conversation: who they are, what they"
         " like, own, plan or decided. Each is one short sentence in the third person, with what it is about in"
-        ' two to four words ("home city of the user"). No questions, no small talk, nothing the assistant made'
-        " up. There may be none."
+        ' two to four words. For "My car is red, I am Kim": {"about": "car of the user", "fact": "The car the'
+        ' user Kim is red."}. No questions, no small talk, nothing the assistant made up. There may be none.'
     )
     text = {"type": "string", "minLength": 3, "maxLength": 160}
     fact = {
         "type": "object",
-        "properties": {"about": {**text, "maxLength": 40}, "fact": text},
+        "properties": {"about": {**text, "maxLength": 40}, "fact": {**text, "minLength": 12}},
         "required": ["about", "fact"],
         "additionalProperties": False,
     }

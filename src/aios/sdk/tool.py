@@ -9,7 +9,7 @@ from typing import Any, get_type_hints
 
 import msgspec
 
-from aios.errors import ToolError
+from aios.errors import AiosError, ToolError
 from aios.syscalls import FunctionSpec, ToolSpec
 
 
@@ -49,8 +49,9 @@ class Tool:
     async def call(self, arguments: str | dict[str, Any]) -> str:
         """Check the arguments, run the function, and return its result as text (JSON unless it is text).
 
-        Raises ToolError for wrong arguments and for what the function itself raises as ValueError, LookupError,
-        ArithmeticError, TypeError or OSError; other exceptions are defects and pass through."""
+        Raises ToolError for wrong arguments, for what the kernel refuses, and for what the function itself
+        raises as ValueError, LookupError, ArithmeticError, TypeError or OSError; other exceptions are defects
+        and pass through."""
         checked = self.check(arguments)
         try:
             result = self.function(**checked)
@@ -58,6 +59,10 @@ class Tool:
                 result = await result
         except ToolError:
             raise
+        except AiosError as error:
+            if error.status >= 500:
+                raise  # not the call's fault: another one would not help
+            raise ToolError(f"{self.name} failed: {error.what}", error.mend) from error
         except (ValueError, LookupError, ArithmeticError, TypeError, OSError) as error:
             raise ToolError(
                 f"{self.name} failed: {type(error).__name__}: {error}", "Try other arguments."
