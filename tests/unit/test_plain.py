@@ -240,6 +240,17 @@ async def test_commands_are_taken_back_one_by_one_the_last_first(desk: Desk):
         await desk.undo()
 
 
+async def test_a_file_that_was_changed_twice_is_taken_back(desk: Desk):
+    before = await desk.state()
+    await desk.do(
+        "write x to a.txt, add y to a.txt, add z to todo.txt, roll todo.txt back",
+        Write("a.txt", "x"), Write("a.txt", "y"), Append("todo.txt", "z"), Rollback("todo.txt", "first version"),
+    )  # fmt: skip
+    assert (await desk.state()).files["/a.txt"] == "y"
+    await desk.undo()
+    assert await desk.state() == before
+
+
 async def test_what_somebody_changed_since_is_not_taken_back(desk: Desk):
     await desk.do("add x to todo.txt", Append("todo.txt", "x"))
     await desk.storage.files.write("ann", "/todo.txt", b"mine")

@@ -69,13 +69,20 @@ def inverse(call: Call[Any], before: Stat | None, answer: Any) -> StorageCall | 
 
 async def take_back(kernel: Calls, back: Sequence[StorageCall]) -> None:
     """Make these calls. A folder that has got something else in it stays. Raises AiosError."""
+    became: dict[int, int] = {}
+    """A version that was rolled back to has a new number: what stands on the old one now stands on this."""
     for one in back:
         call: Call[Any] = one
+        if isinstance(call, storage.DeleteFile | storage.Rollback) and call.expect is not None:
+            call = msgspec.structs.replace(call, expect=became.get(call.expect, call.expect))
         try:
-            await kernel.syscall(call)
+            answer: Any = await kernel.syscall(call)
         except Conflict:
             if not isinstance(call, storage.DeleteFile) or call.expect is not None:
                 raise
+        else:
+            if isinstance(call, storage.Rollback) and call.version is not None:
+                became[call.version] = answer.version
 
 
 class History:
