@@ -244,7 +244,8 @@ async def test_a_file_that_was_changed_twice_is_taken_back(desk: Desk):
     before = await desk.state()
     await desk.do(
         "write x to a.txt, add y to a.txt, add z to todo.txt, roll todo.txt back",
-        Write("a.txt", "x"), Write("a.txt", "y"), Append("todo.txt", "z"), Rollback("todo.txt", "first version"),
+        Write("a.txt", "x"), Write("a.txt", "y"),
+        Append("todo.txt", "z"), Rollback("todo.txt", "first version"),
     )  # fmt: skip
     assert (await desk.state()).files["/a.txt"] == "y"
     await desk.undo()

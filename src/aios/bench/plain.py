@@ -78,6 +78,11 @@ def run(out: Path, *, model: str = "", quick: bool = False, full: bool = False, 
             file.write_text(json.dumps(known, indent=1) + "\n", "utf-8")
 
         asyncio.run(_model(name, ways, keep, quick=quick))
+    _together(out, "tune" if quick else "report")
+
+
+def _together(out: Path, part: str) -> None:
+    """`result.json` of all models that were measured, and the plot of `part`."""
     models = {
         path.name.removesuffix(".json"): json.loads(path.read_text("utf-8"))
         for path in sorted(out.glob("*.json"))
@@ -90,11 +95,10 @@ def run(out: Path, *, model: str = "", quick: bool = False, full: bool = False, 
         for name, each in models.items()
     }
     write_result(out, {"bench": "plain", "right": shares, "models": models, **machine()})
-    part = "tune" if quick else "report"
     kinds = list(dict.fromkeys(case.kind for case in commands.cases(part)))
     save_bars(
         out / "plot.png",
-        title=f"Commands that came out right ({part} part, never tuned on)" if not quick else "Tuned on",
+        title=f"Commands that came out right ({part} part)",
         labels=["all", *kinds],
         series={
             name: [
