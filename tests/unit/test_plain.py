@@ -289,3 +289,50 @@ async def test_what_is_no_plan_is_a_bad_request(desk: Desk):
         await desk.plain("nonsense", "[]").prepare("do something")
     with pytest.raises(BadRequest):
         await desk.plain().prepare("  ")
+
+
+# -- what a model leaves out or says too much --------------------------------------------------------
+
+
+async def test_them_may_be_named_by_the_clause_before(desk: Desk):
+    await desk.do("find the notes about caching and put them in old", Move("them", "old"))
+    assert {"/old/caching.md", "/old/stale-cache.md"} <= desk_files(await desk.state())
+
+
+async def test_the_oldest_is_one_of_those_before(desk: Desk):
+    found = await desk.prepared(
+        "show what is tagged infra and delete the oldest", Find("infra"), Delete("the oldest")
+    )
+    assert found.program.destroys == ("deletes /notes/caching.md",)
+
+
+async def test_of_files_in_a_row_all_are_meant(desk: Desk):
+    await desk.do("delete plan.csv and todo.txt", Delete("plan.csv"))
+    assert not {"/plan.csv", "/todo.txt"} & desk_files(await desk.state())
+    found = await desk.do(
+        "find the hiring note and the stale cache", Find("the hiring note and the stale cache")
+    )
+    assert found.paths == ("/notes/hiring.md", "/notes/stale-cache.md")
+
+
+async def test_a_file_has_only_a_text_that_was_said(desk: Desk):
+    command = "please start an empty file outline.md in my notes"
+    await desk.do(command, Write("my notes", command))
+    assert (await desk.state()).files["/notes/outline.md"] == ""
+
+
+async def test_a_summary_goes_where_the_command_says(desk: Desk):
+    step = Summarise("the hiring note in /notes/short.md")
+    await desk.do("gist of the hiring note in /notes/short.md", step, told=["Two."])
+    assert (await desk.state()).files["/notes/short.md"] == "Two.\n"
+
+
+async def test_groups_are_as_the_command_says(desk: Desk):
+    shown = await desk.do("group the files in notes by tag", Group("the files", "topic", 0, False))
+    assert [label for label, _ in shown.groups] == ["infra", "people"]
+    shown = await desk.do("show what is in notes on the same tag", Group("the same tag", "tag", 0, False))
+    assert [label for label, _ in shown.groups] == ["infra", "people"]
+
+
+def desk_files(state: State) -> set[str]:
+    return set(state.files)

@@ -103,6 +103,14 @@ def said(phrase: str) -> Selection:
     return parse(phrase, SCENE, NOW)
 
 
+def test_a_weekday_in_a_name_is_no_time_and_a_length_no_number():
+    scene = Scene([Stat(path="/standup-monday.md", kind="file", version=1)])
+    said = parse("standup-monday.md", scene, NOW)
+    assert (said.names, said.period) == (("/standup-monday.md",), None)
+    said = parse("the last 2 weeks", scene, NOW)
+    assert said.order is None and said.period and said.period.start == at(3, 4, 10)
+
+
 def test_a_phrase_says_folder_words_and_number():
     found = said("the notes about caching")
     assert (found.folder, found.about, found.many, found.inside) == ("/notes", ("caching",), True, True)

@@ -13,15 +13,32 @@ from aios.sdk.plain.actions import Action, Program, Summary
 from aios.sdk.plain.kernel import Calls
 from aios.sdk.plain.phrases import Selection, folder_named, parse, place
 from aios.sdk.plain.scene import Scene, joined, missing_above, name, parent, shared_folder
-from aios.sdk.plain.select import select
+from aios.sdk.plain.select import ordered, select
+from aios.sdk.plain.verbs import antecedent
 from aios.sdk.plain.words import words
 from aios.syscalls import storage
 
-_RENAMES = re.compile(r"\b(?:rename|new name|name of|call (?:it|the|this))\b", re.I)
+_RENAMES = re.compile(
+    r"\b(?:rename|new name|name of|call (?:it|the|this)|as (?!well))\b|(?<!folder) (?:named|called)\b", re.I
+)
 _INTO = re.compile(r"\b(?:in|inside|into|under|within) (?:the |my |our |folder )*([\w/-]+)", re.I)
 _IN_IT = re.compile(r"\b(?:in|inside|into|within) (?:it|there|that|them)\b|\btherein\b", re.I)
 _SAVES = re.compile(r"\b(?:save|write|put|store|keep|file)\b", re.I)
-_FILE_NAME = re.compile(r"(?<![\w/.-])[\w/-]+\.\w{1,8}(?!\w)")
+_NAME = r"(?<![\w/.-])[\w/-]+\.\w{1,8}(?!\w)"
+_FILE_NAME = re.compile(_NAME)
+_NAMES = re.compile(rf"{_NAME}(?:(?:\s*,\s*(?:and )?|\s+and\s+)(?:the )?{_NAME})+")
+_TO_FILE = re.compile(
+    rf"\b(?:in|into|to|as|at|under|named|called) (?:(?:a|the|new|file|named|called) )*({_NAME})"
+)
+_AND = re.compile(
+    rf"\s*,\s*(?:and )?(?=(?:the|my|our)\b|{_NAME})|\s+and (?:one (?:for|of) )?(?=(?:the|my|our)\b|{_NAME})"
+)
+_OF = re.compile(r"\b(?:about|on|regarding|concerning|mention\w*|contain\w*|with|between)\b", re.I)
+_SAYS = re.compile(
+    r"[\"“'‘:]|\b(?:say\w*|text|words?|contents?|reads?|reading|writ\w+|put|replace|overwrite|jot|lines?|set"
+    r"|contain\w*|with)\b", re.I,
+)  # fmt: skip
+_ENDS = re.compile(r"\b(?:by|into|to|and|as|for|but)\b|[,;:.?!](?:\s|$)", re.I)
 
 
 class Compiler:
@@ -79,6 +96,9 @@ class Compiler:
     def said(self, what: str, *, besides: Sequence[str] | None = None, timed: bool = True) -> Selection:
         """What `what` says. With `besides` (the command's other texts), what it does not say of times, tags,
         types and order is taken from the rest of the command, if the plan has this step alone."""
+        if self.alone:  # of names in a row all are meant, however few of them the plan has
+            rows = (row[0] for row in _NAMES.finditer(self.command))
+            what = next((row for row in rows if what in _FILE_NAME.findall(row)), what)
         said = parse(what, self.scene, self.now, timed=timed)
         if besides is None or not self.alone or said.again:
             return said
@@ -94,12 +114,31 @@ class Compiler:
 
     async def files(self, said: Selection, *, folders: bool = False) -> list[str]:
         """Their paths. Raises NotFound."""
-        if not said.again:
-            self.topic = said.topic
+        if said.again and self.before:
+            return self.before
+        if said.only_ordered and self.before:
+            there = [file for path in self.before if (file := self.scene.get(path))]
+            return [file.path for file in ordered(said, there)]
+        said = self._meant(said) if said.again else said
+        self.topic = said.topic
+        phrases = [part for part in _AND.split(said.text) if part]
+        if len(phrases) == 1 or _OF.search(phrases[0]) or said.names:
             return await select(said, self.scene, self.kernel, folders=folders)
-        if not self.before:
+        each = [parse(phrase, self.scene, self.now, timed=said.period is not None) for phrase in phrases]
+        found = [await select(one, self.scene, self.kernel, folders=folders) for one in each]
+        return list(dict.fromkeys(path for paths in found for path in paths))
+
+    def _meant(self, said: Selection) -> Selection:
+        """What "them" or "the files" means in a plan's first step: what an earlier clause names, or what is
+        said of the files behind the phrase. Raises NotFound."""
+        phrase = antecedent(self.command)
+        if not phrase:
+            _, _, rest = self.command.partition(said.text)
+            phrase = said.text + _ENDS.split(rest, maxsplit=1)[0]
+        meant = self.said(phrase, besides=(phrase,))
+        if meant.again:
             raise NotFound(f"{said.text!r} says of no file which it is.", "Name it.")
-        return self.before
+        return meant
 
     def add(self, action: Action | Summary) -> None:
         self.actions.append(action)
@@ -145,6 +184,7 @@ class Compiler:
         return next((folder for folder in named if folder), "/") if self.alone else "/"
 
     async def _write(self, to: str, text: str) -> None:
+        text = text if _SAYS.search(self.command) else ""
         path = place(to, self.scene, beside=self._beside(to, text))
         if self.scene.is_folder(path):
             names = _FILE_NAME.findall(self.command.replace(text, " ") if text else self.command)
@@ -242,7 +282,12 @@ class Compiler:
         self.before = paths
 
     async def _summarise(self, what: str, to: str) -> None:
-        paths = await self.files(self.said(what))
+        said = self.said(what)
+        if not to:
+            named = (found[1] for found in _TO_FILE.finditer(self.command))
+            to = next((each for each in named if each in said.unknown or each not in what), "")
+            said = self.said(what.replace(to, " ")) if to and to in said.unknown else said
+        paths = await self.files(said)
         path = self._summary_place(to, paths) if to else ""
         self.add(actions.summary(tuple(paths), path, over=bool(path and self.scene.get(path))))
         if path:

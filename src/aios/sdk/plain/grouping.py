@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from aios.sdk.plain import plan
+from aios.sdk.plain.phrases import Selection
 from aios.sdk.plain.scene import joined, name, shared_folder
 from aios.sdk.plain.when import number
 from aios.sdk.plain.words import STOP, words
@@ -23,16 +25,33 @@ _LOOKS = re.compile(
     r"|\b(?:only|just)\b.*\b(?:see|show|tell|look|list)\b"
     r"|\bshow me\b|\bwhich\b", re.I,
 )  # fmt: skip
+_BY: dict[plan.By, re.Pattern[str]] = {
+    "tag": re.compile(r"\b(?:tags?|labels?)\b", re.I),
+    "type": re.compile(r"\b(?:types?|kinds? of files?|file kinds?|formats?|extensions?|endings?)\b", re.I),
+    "month": re.compile(r"\bmonths?\b", re.I),
+    "topic": re.compile(r"\b(?:topics?|themes?|subjects?|meaning|similar\w*|contents?)\b", re.I),
+}
+_MANY = re.compile(
+    r"\b(\d+|two|three|four|five|six|seven|eight|nine|ten) (?:\w+ )?"
+    r"(?:groups|folders|clusters|piles|categories)\b",
+    re.I,
+)
 Groups = list[tuple[str, tuple[str, ...]]]
 
 
 async def group(compiler: Compiler, step: plan.Group) -> None:
     """Answer by the groups; with `folders` move each into one of its own, beside the files."""
+    by, groups = _said_by(compiler.command) or step.by, step.groups
+    if found := _MANY.search(compiler.command):
+        groups = number(found[1]) or groups
     said = compiler.said(step.what)
+    by_words = (word == "same" or any(form.search(word) for form in _BY.values()) for word in said.about)
+    if not said.again and not said.names and not said.filtered and all(by_words):
+        said = _whole(compiler, said)
     paths = await compiler.files(said)
     files = [file for path in paths if (file := compiler.scene.get(path))]
     moves = step.folders and not _LOOKS.search(compiler.command)
-    match step.by:
+    match by:
         case "tag":
             made = _by_tag(files, once=moves)
         case "type":
@@ -41,7 +60,7 @@ async def group(compiler: Compiler, step: plan.Group) -> None:
             zone = compiler.now.tzinfo
             made = _by(files, {f.path: f"{datetime.fromtimestamp(f.changed, zone):%Y-%m}" for f in files})
         case "topic":
-            made = await _by_topic(compiler, said.folder, files, step.groups)
+            made = await _by_topic(compiler, said.folder, files, groups)
     compiler.groups = tuple(made)
     compiler.text = "\n".join(f"{label}: {', '.join(inside)}" for label, inside in made)
     compiler.before = paths
@@ -49,6 +68,18 @@ async def group(compiler: Compiler, step: plan.Group) -> None:
         above = said.folder if said.folder != "/" else shared_folder(paths)
         compiler.into_folders(above, made)
         compiler.before = [joined(above, label, name(path)) for label, inside in made for path in inside]
+
+
+def _said_by(command: str) -> plan.By | None:
+    """What to group by, if the command says one such thing."""
+    said: list[plan.By] = [by for by, form in _BY.items() if form.search(command)]
+    return said[0] if len(said) == 1 else None
+
+
+def _whole(compiler: Compiler, said: Selection) -> Selection:
+    """All files of the folder that the command speaks of, for a phrase that says only what to group by."""
+    whole = compiler.said(compiler.command)
+    return said if whole.folder == "/" else replace(whole, about=(), many=True)
 
 
 def _by(files: Sequence[Stat], labels: dict[str, str]) -> Groups:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from aios.errors import BadRequest, NotFound
 from aios.sdk.plain import actions, plan
+from aios.sdk.plain.phrases import unnamed
 from aios.sdk.plain.when import state_at, version_of
 from aios.sdk.plain.words import GENERIC, MANY, STOP, alike, singular, words
 from aios.syscalls import storage
@@ -60,7 +61,7 @@ async def _version(compiler: Compiler, path: str, when: str) -> tuple[int, str]:
     told = (await compiler.kernel.syscall(storage.FileHistory(path=path, limit=1_000))).versions
     versions = _contents(told)
     at = None
-    for text in (when, compiler.command):
+    for text in (when, unnamed(compiler.command)):
         time = state_at(text, compiler.now) if text else None
         if time is not None:
             earlier = [n for n, version in enumerate(versions) if version.at <= time]

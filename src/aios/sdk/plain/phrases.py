@@ -13,7 +13,7 @@ from typing import Literal
 
 from aios.sdk.plain.scene import Scene, joined, name
 from aios.sdk.plain.spans import trimmed
-from aios.sdk.plain.when import NUMBERS, Period, changed, number
+from aios.sdk.plain.when import NUMBERS, UNITS, Period, changed, number
 from aios.sdk.plain.words import GENERIC, MANY, STOP, alike, plural, singular, stem, words
 
 Order = Literal["newest", "oldest", "largest", "smallest"]
@@ -34,7 +34,7 @@ _ORDERS: dict[str, Order] = {
 _COUNT = rf"(?:\d+|{'|'.join(word for word in NUMBERS if len(word) > 1 and word not in ('an', 'no'))})"
 _ORDER = re.compile(
     rf"\b(?:(?P<before>{_COUNT}) )?(?P<order>newest|latest|most recent|oldest|biggest|largest|longest|smallest"
-    rf"|shortest|(?:last|recent)(?= {_COUNT} ))(?: (?P<after>{_COUNT}))?\b", re.I,
+    rf"|shortest|(?:last|recent)(?= {_COUNT} (?!{'|'.join(UNITS)})))(?: (?P<after>{_COUNT}))?\b", re.I,
 )  # fmt: skip
 _AGAIN = re.compile(
     r"(?:it|them|these|those|this|that|they|(?:the|this|that|these|those) (?:files?|results?|ones?)"
@@ -88,6 +88,14 @@ class Selection:
         return self.about or self.tags or tuple(suffix[1:] for suffix in self.suffixes[:1])
 
     @property
+    def only_ordered(self) -> bool:
+        """Whether it says nothing but "the oldest", "the 2 largest"."""
+        return self.order is not None and not (
+            self.names or self.unknown or self.about or self.suffixes or self.tags or self.period
+            or self.folder != "/"
+        )  # fmt: skip
+
+    @property
     def filtered(self) -> bool:
         """Whether it says more than a word or a name."""
         said = self.suffixes or self.tags or self.period or self.order
@@ -98,13 +106,13 @@ def parse(phrase: str, scene: Scene, now: datetime, *, timed: bool = True) -> Se
     """`timed`: times in it say when files were changed; else they are left out."""
     if _AGAIN.fullmatch(phrase.strip()):
         return Selection(phrase, again=True)
-    period, text = changed(phrase, now)
+    said, text = _named(Selection(phrase), phrase, scene)  # first: a name may have a weekday in it
+    period, text = changed(text, now)
     if period:
         text = _CHANGED.sub(" ", text)
-    said = Selection(phrase, period=period if timed else None)
+    said = replace(said, period=period if timed else None)
     said, text = _ordered(said, text)
     said, text = _tagged(said, text, scene)
-    said, text = _named(said, text, scene)
     said, text = _typed(said, text)
     said, text = _placed(said, text, scene)
     return _worded(said, text)
@@ -143,6 +151,11 @@ def _named(said: Selection, text: str, scene: Scene) -> tuple[Selection, str]:
         unknown += [] if there else [token]
         text = text.replace(found[0], " ", 1)
     return replace(said, names=tuple(dict.fromkeys(paths)), unknown=tuple(unknown)), text
+
+
+def unnamed(text: str) -> str:
+    """Without paths and file names."""
+    return _FILE.sub(" ", text)
 
 
 def matches(token: str, scene: Scene) -> list[str]:

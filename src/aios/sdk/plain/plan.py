@@ -13,6 +13,7 @@ import msgspec
 
 from aios.errors import BadRequest
 from aios.sdk.plain.spans import spans
+from aios.sdk.plain.verbs import Clause, clauses
 
 By = Literal["topic", "tag", "type", "month"]
 STEPS = 4
@@ -140,22 +141,40 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def schema(command: str) -> dict[str, Any]:
-    """JSON Schema of the plans of `command`: texts can only be words of it."""
+    """JSON Schema of the plans of `command`: texts can only be words of it, and verbs those that its wording
+    leaves open."""
     texts = spans(command)
     forms: dict[Any, dict[str, Any]] = {
         str: {"$ref": "#/$defs/words"}, int: {"type": "integer", "minimum": 0, "maximum": GROUPS},
         bool: {"type": "boolean"}, By: {"enum": ["topic", "tag", "type", "month"]},
     }  # fmt: skip
-    steps: list[dict[str, Any]] = []
+    steps: dict[str, dict[str, Any]] = {}
     for step in STEP_TYPES:
         info = msgspec.structs.fields(step)
         fields = {f.name: forms[f.type] for f in info}
         for f in info:
             if f.default == "":
                 fields[f.name] = {"$ref": "#/$defs/words_or_none"}
-        steps.append(_object({"do": {"const": step.__struct_config__.tag}, **fields}))
-    plan = _object({"steps": {"type": "array", "minItems": 1, "maxItems": STEPS, "items": {"anyOf": steps}}})
+        verb = str(step.__struct_config__.tag)
+        steps[verb] = _object({"do": {"const": verb}, **fields})
+    plan = _object({"steps": _rows(clauses(command, frozenset(steps)), steps)})
     return {**plan, "$defs": {"words": {"enum": texts}, "words_or_none": {"enum": ["", *texts]}}}
+
+
+def _rows(meant: Sequence[Clause], steps: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Arrays of the steps that clauses can be, in their order if each is one step."""
+
+    def any_of(verbs: frozenset[str]) -> dict[str, Any]:
+        return {"anyOf": [form for verb, form in steps.items() if verb in verbs]}
+
+    if len(meant) > 1 and all(clause.most == 1 for clause in meant):
+        rows = [any_of(clause.verbs) for clause in meant]
+        return {
+            "type": "array", "prefixItems": rows, "items": False, "minItems": len(rows), "maxItems": len(rows),
+        }  # fmt: skip
+    every = frozenset[str]().union(*(clause.verbs for clause in meant))
+    most = min(STEPS, sum(clause.most for clause in meant))
+    return {"type": "array", "minItems": len(meant), "maxItems": most, "items": any_of(every)}
 
 
 def decoded(text: str) -> Plan:

@@ -26,6 +26,7 @@ UNITS = {"minute": 60.0, "min": 60.0, "hour": 3600.0, "day": 86_400.0, "night": 
          "fortnight": 1_209_600.0, "month": 2_592_000.0, "year": 31_536_000.0}  # fmt: skip
 
 _COUNT = rf"(?P<count>\d+|half an?|(?:a )?couple(?: of)?|{'|'.join(NUMBERS)})"
+_SEVERAL = rf"(?:\d+|half an?|(?:a )?couple of|{'|'.join(NUMBERS)})[ -]"
 _LENGTH = rf"(?:{_COUNT}[ -])?(?P<unit>{'|'.join(UNITS)})s?\b"
 _WEEKDAY = rf"(?P<weekday>{'|'.join(WEEKDAYS)})"
 _MONTH = "|".join(f"{month[:3]}(?:{month[3:]})?" for month in MONTHS)
@@ -39,8 +40,8 @@ _MOMENT = (
 )
 _AGE = re.compile(rf"\b(?:older than|from before|over|more than) (?P<length>{_LENGTH})(?: old| ago)?", re.I)
 _YOUTH = re.compile(
-    rf"\b(?:newer than|younger than|less than|(?:in|within|during|for|over) the (?:last|past)) "
-    rf"(?P<length>{_LENGTH})(?: old| ago)?", re.I,
+    rf"\b(?:newer than|younger than|less than|(?:in|within|during|for|over) the (?:last|past)"
+    rf"|(?:the )?(?:last|past)(?= {_SEVERAL})) (?P<length>{_LENGTH})(?: old| ago)?", re.I,
 )  # fmt: skip
 _SINCE = re.compile(rf"\b(?:since|after) (?:{_MOMENT})", re.I)
 _BEFORE = re.compile(rf"\b(?:before|until|till) (?:{_MOMENT})", re.I)
