@@ -327,6 +327,12 @@ async def test_a_summary_goes_where_the_command_says(desk: Desk):
     assert (await desk.state()).files["/notes/short.md"] == "Two.\n"
 
 
+async def test_a_file_that_is_read_is_not_written(desk: Desk):
+    step = Summarise("hiring.md", "read hiring.md")
+    found = await desk.prepared("read hiring.md and give me a summary", step)
+    assert found.program.destroys == ()
+
+
 async def test_groups_are_as_the_command_says(desk: Desk):
     shown = await desk.do("group the files in notes by tag", Group("the files", "topic", 0, False))
     assert [label for label, _ in shown.groups] == ["infra", "people"]

@@ -12,7 +12,7 @@ from aios.sdk.plain import plan
 from aios.sdk.plain.phrases import Selection, parse, place
 from aios.sdk.plain.scene import Scene
 from aios.sdk.plain.spans import spans
-from aios.sdk.plain.when import changed, length_s, state_at, until_s, version_of
+from aios.sdk.plain.when import Period, changed, length_s, state_at, until_s, version_of
 from aios.sdk.plain.words import alike
 from aios.syscalls.storage_records import Stat
 
@@ -108,7 +108,8 @@ def test_a_weekday_in_a_name_is_no_time_and_a_length_no_number():
     said = parse("standup-monday.md", scene, NOW)
     assert (said.names, said.period) == (("/standup-monday.md",), None)
     said = parse("the last 2 weeks", scene, NOW)
-    assert said.order is None and said.period and said.period.start == at(3, 4, 10)
+    assert said.order is None
+    assert said.period == Period(start=at(3, 4, 10))
 
 
 def test_a_phrase_says_folder_words_and_number():

@@ -34,7 +34,8 @@ WIDTH = 4_096
 """Of hashed word vectors."""
 LABEL_WORDS = 3
 ROUNDS = 50
-STARTS = 4
+STARTS, MOST_STARTS, FEW = 4, 32, 200
+"""Starts of a clustering: the most for `FEW` files, where they cost nothing and one bad start shows."""
 SAMPLE = 400
 MOST_GROUPS = 10
 
@@ -190,7 +191,8 @@ def _clusters(vectors: Vectors, groups: int | None) -> tuple[NDArray[np.intp], V
 def _k_means(vectors: Vectors, count: int, draw: np.random.Generator) -> tuple[NDArray[np.intp], Vectors]:
     """Spherical k-means (Dhillon and Modha 2001) from k-means++ starts (Arthur and Vassilvitskii 2007)."""
     best: tuple[float, NDArray[np.intp], Vectors] | None = None
-    for _ in range(STARTS):
+    starts = min(MOST_STARTS, max(STARTS, MOST_STARTS * FEW // len(vectors)))
+    for _ in range(starts):
         middles = vectors[_spread(vectors, count, draw)]
         members = np.argmax(vectors @ middles.T, axis=1)
         for _ in range(ROUNDS):

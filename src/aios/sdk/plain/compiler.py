@@ -283,8 +283,10 @@ class Compiler:
 
     async def _summarise(self, what: str, to: str) -> None:
         said = self.said(what)
+        named = [found[1] for found in _TO_FILE.finditer(self.command)]
+        if any(each not in named for each in _FILE_NAME.findall(to)):
+            to = ""
         if not to:
-            named = (found[1] for found in _TO_FILE.finditer(self.command))
             to = next((each for each in named if each in said.unknown or each not in what), "")
             said = self.said(what.replace(to, " ")) if to and to in said.unknown else said
         paths = await self.files(said)

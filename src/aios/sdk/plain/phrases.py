@@ -59,6 +59,7 @@ _ABOUT = re.compile(
     r"\b(?:about|on|regarding|concerning|mention(?:s|ing)?|contain(?:s|ing)?|with|to do with|related to|to|that"
     r"|which|where|what)\b", re.I,
 )  # fmt: skip
+_BEHIND = re.compile(r"(?<=\w )(?:from|of|in|at|for|by)\b", re.I)
 _CONTENT = re.compile(r"\b(?:about|on|regarding|concerning|mention\w*|contain\w*|related|with)\b", re.I)
 
 
@@ -222,7 +223,7 @@ def folder_named(token: str, scene: Scene, *, loosely: bool = False) -> str:
 
 def _several(text: str, end: int | None = None) -> bool:
     """Whether the noun in front (of its prepositions) is in the plural, or one of "all", "both", "anything"."""
-    head = _ABOUT.split(text[:end])[0]
+    head = _BEHIND.split(_ABOUT.split(text[:end])[0])[0]
     nouns = words(head)
     if set(nouns) & MANY or any(NUMBERS.get(word, 0) > 1 for word in nouns):
         return True
