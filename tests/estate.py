@@ -38,6 +38,12 @@ effect = "ask"
 agents = ["{NAME}"]
 groups = ["{GROUP}"]
 when = {{ irreversible = true }}
+
+[[rules]]
+id = "declassify"
+effect = "deny"
+actions = ["label.declassify"]
+except_groups = ["admin"]
 """
 """Only the owner is asked: what others destroy must not be held up by a question."""
 

@@ -86,7 +86,7 @@ class Guard:
     def decide(self, process: Process, action: str, resource: str, facts: Facts = NO_FACTS) -> Decision:
         """What holds, without asking anybody or recording it."""
         for each in process.lineage():
-            if each.rights is not None and action not in Names(each.rights):
+            if each.rights is not None and not (each.rights and action in Names(each.rights)):
                 why = f"Process {each.pid} was made without the right to it."
                 return Decision(effect="deny", rule="rights", why=why)
         subject = self.subject(process)
