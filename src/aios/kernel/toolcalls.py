@@ -32,6 +32,7 @@ from aios.kernel.tooling import Toolbox, folder_of
 from aios.kernel.visit import Past, Visit
 from aios.syscalls import FunctionCall, ToolCall, Usage
 from aios.syscalls.tools import (
+    KERNEL,
     AddTools,
     CallTool,
     ListTools,
@@ -129,7 +130,9 @@ class ToolCalls:
                 tool = await self._tools.show(call.name)
                 facts = facts_of(tool)
                 await visit.permit(self._guard, call, facts)
-                given = self._guard.vault.inject(_plain(call.arguments), self._guard.subject(process))
+                given = _plain(call.arguments)
+                if tool.provider != KERNEL:  # what the kernel itself keeps has handles in it, and no secrets
+                    given = self._guard.vault.inject(given, self._guard.subject(process))
                 admission = await self._door.admit(visit)
                 await self._processes.going(process)
                 await admission.hold_cost(tool.cost)
