@@ -79,6 +79,9 @@ async def works_with_what_it_knows_and_keeps(ann: Client, bob: Client) -> None:
     tools = {tool.name: tool for tool in (await ann.list_tools()).tools}
     assert {"calculator", "remember", "recall", "read_file", "write_file"} <= tools.keys()
     assert "trap" not in tools["recall"].input_schema["properties"]
+    read_only = {name for name, tool in tools.items() if tool.annotations and tool.annotations.read_only_hint}
+    assert {"recall", "read_file"} <= read_only
+    assert not {"write_file", "remember"} & read_only
     assert await use(ann, "calculator", expression="6*7") == "42"
     assert "Remembered" in await use(ann, "remember", text="The deploy key rotates on Mondays.", tags=["ops"])
     assert "Mondays" in await use(ann, "recall", query="deploy key")
@@ -156,6 +159,20 @@ async def test_rules_for_the_syscall_hold_for_the_tool(tmp_path: Path) -> None:
     ):
         assert "Reading only." in await refused(ann, "write_file", path="/a", text="x")
         assert await use(ann, "list_files") == "The folder is empty."
+
+
+async def test_a_tool_does_not_wait_for_the_place_it_holds(tmp_path: Path) -> None:
+    tables = {
+        "memory": {"thinking": "model", "embedder": "none"},
+        "processes": {"limits": {"concurrency": 1}},
+    }  # the note asks a model, for the same process
+    async with (
+        Kernel(settings(tmp_path / "state", **tables)) as kernel,
+        listening(kernel, port=0) as listener,
+        over_http(listener.url, "ann") as ann,
+        asyncio.timeout(20),
+    ):
+        await use(ann, "remember", text="green tea")
 
 
 async def test_a_secret_is_kept_as_its_handle(kernel: Kernel, url: str) -> None:

@@ -123,6 +123,8 @@ class ToolCalls:
     async def _run(
         self, process: Process, call: CallTool, wanted: Claim | None = None, past: Past | None = None
     ) -> ToolResult:
+        """A tool of the kernel's own is some syscalls of its caller: these are admitted, or it would wait for
+        its own place; and what they keep, they keep with handles and not with secrets."""
         visit = self._door.enter(process, call, wanted, past)
         error, stored = AiosError.code, None
         try:
@@ -131,11 +133,11 @@ class ToolCalls:
                 facts = facts_of(tool)
                 await visit.permit(self._guard, call, facts)
                 given = _plain(call.arguments)
-                if tool.provider != KERNEL:  # what the kernel itself keeps has handles in it, and no secrets
+                if tool.provider != KERNEL:
                     given = self._guard.vault.inject(given, self._guard.subject(process))
-                admission = await self._door.admit(visit)
+                    admission = await self._door.admit(visit)
+                    await admission.hold_cost(tool.cost)
                 await self._processes.going(process)
-                await admission.hold_cost(tool.cost)
                 await self._begin(visit, tool.effect, call)
             self._away(process.pid, call.name)
             self._processes.seat(process, visit.active)

@@ -30,7 +30,7 @@ def knowledge_tools(trap: TrapOf) -> list[Bound]:
 
     found: list[Bound] = []
     for function in (*OF_MEMORY, *OF_FILES):
-        effect = "idempotent" if function in READERS else "local"
+        effect = "pure" if function in READERS else "local"
         bound = bind(function, given={"trap": own}, effect=effect, provider=KERNEL, timeout_s=WAITS_S)
         found.append(Bound(bound.tool, _mendable(bound)))
     return found
