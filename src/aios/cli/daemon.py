@@ -10,7 +10,7 @@ import click
 
 from aios import config
 from aios.errors import DaemonNotFound
-from aios.sdk.client import Client
+from aios.sdk.client import AsyncClient, Client
 from aios.server.daemon import Daemon, find_daemon
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -35,7 +35,18 @@ def daemon(state_dir: Path | None) -> Daemon | None:
 
 def connect(state_dir: Path | None, agent: str | None = None) -> Client:
     """A client with the operator's rights, which acts as `agent`. Raises DaemonNotFound."""
+    found = _running(state_dir)
+    return Client(found.url, api_key=found.token, agent=agent, retries=0)
+
+
+def connect_async(state_dir: Path | None, agent: str | None = None) -> AsyncClient:
+    """The same, for commands that are many calls. Raises DaemonNotFound."""
+    found = _running(state_dir)
+    return AsyncClient(found.url, api_key=found.token, agent=agent, retries=0)
+
+
+def _running(state_dir: Path | None) -> Daemon:
     found = daemon(state_dir)
     if found is None:
         raise DaemonNotFound("No kernel runs here.", "Start one: aios serve")
-    return Client(found.url, api_key=found.token, agent=agent, retries=0)
+    return found

@@ -16,6 +16,7 @@ from aios.errors import AiosError
 COMMANDS = {
     "serve": ("aios.cli.serve:serve", "Run the kernel daemon."),
     "run": ("aios.cli.run:run", "Run an agent from a file or package."),
+    "do": ("aios.cli.do:do", "Say in plain language what to do with files."),
     "ps": ("aios.cli.processes:ps", "List processes."),
     "top": ("aios.cli.top:top", "Watch processes and cores, live."),
     "spawn": ("aios.cli.processes:spawn", "Make a process."),

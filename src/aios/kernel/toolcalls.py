@@ -187,7 +187,9 @@ class ToolCalls:
 
     async def _begin(self, visit: Visit, effect: Effect, call: ToolSyscall) -> None:
         """Journal it as begun: before anything runs, if it may have an effect."""
-        entry = msgspec.structs.replace(visit.begin(), effect=effect)  # it may have been parked as another
+        entry = visit.begin()
+        if entry.effect == "none":  # new, or parked until now
+            entry = msgspec.structs.replace(entry, effect=effect)
         if effect == "pure":
             self._journal.record(entry, visit.decided)
         else:
