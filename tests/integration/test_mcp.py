@@ -1,4 +1,5 @@
-"""The kernel as an MCP server, asked by the official client: over HTTP, and over stdio as a client starts it."""
+"""The kernel as an MCP server, asked by the official client: over HTTP, and over stdio as a client starts
+it."""
 
 from __future__ import annotations
 

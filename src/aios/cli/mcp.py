@@ -8,7 +8,6 @@ from pathlib import Path
 
 import click
 
-import aios
 from aios.cli.daemon import daemon, state_option
 from aios.errors import DaemonNotFound
 from aios.sdk.client import AsyncClient
@@ -42,6 +41,6 @@ async def _serve(url: str, agent: str | None) -> None:
 
     async with AsyncClient(url, agent=agent) as client:
         await client.syscall(ListTools())  # who may not call is told so now
-        server = mcp_server(client.syscall, aios.__version__)
+        server = mcp_server(client.syscall)
         async with stdio_server() as (incoming, outgoing):
             await server.run(incoming, outgoing, server.create_initialization_options())

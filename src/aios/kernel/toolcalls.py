@@ -133,11 +133,13 @@ class ToolCalls:
                 facts = facts_of(tool)
                 await visit.permit(self._guard, call, facts)
                 given = _plain(call.arguments)
-                if tool.provider != KERNEL:
+                if tool.provider == KERNEL:
+                    await self._processes.going(process)
+                else:
                     given = self._guard.vault.inject(given, self._guard.subject(process))
                     admission = await self._door.admit(visit)
+                    await self._processes.going(process)
                     await admission.hold_cost(tool.cost)
-                await self._processes.going(process)
                 await self._begin(visit, tool.effect, call)
             self._away(process.pid, call.name)
             self._processes.seat(process, visit.active)

@@ -79,7 +79,7 @@ class Tool:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The plain function, for its author's own use."""
-        return self.function(*args, **kwargs)
+        return self.function(*args, **kwargs, **self._given)
 
 
 def tool(function: Callable[..., Any]) -> Tool:

@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
+import aios
 from aios.errors import AiosError, ToolUnavailable
 from aios.server import body, sse
 from aios.server.auth import Gate
@@ -48,8 +49,7 @@ class Mcp:
         if not self._loaded:
             await asyncio.to_thread(load)  # it takes a while, once
             self._loaded = True
-        server = mcp_server(partial(self._kernel.trap, pid), self._kernel.status().version)
-        return Exchange(server, asked, self._limit)
+        return Exchange(mcp_server(partial(self._kernel.trap, pid)), asked, self._limit)
 
 
 class Exchange(Response):
@@ -78,7 +78,7 @@ class Exchange(Response):
             await manager.handle_request(scope, again, send)
 
 
-def mcp_server(trap: Trap, version: str) -> Server[Any]:
+def mcp_server(trap: Trap) -> Server[Any]:
     """A server whose every request is a syscall that `trap` makes. Raises ToolUnavailable without the SDK."""
     load()
     from mcp import MCPError, types
@@ -103,7 +103,7 @@ def mcp_server(trap: Trap, version: str) -> Server[Any]:
             structured_content=value if isinstance(value, dict) else None,
         )
 
-    return Server("aios", version=version, on_list_tools=listed, on_call_tool=called)
+    return Server("aios", version=aios.__version__, on_list_tools=listed, on_call_tool=called)
 
 
 def load() -> None:
