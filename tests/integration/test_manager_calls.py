@@ -307,3 +307,16 @@ async def test_memory_and_files_are_tools_of_an_agent(start: Start) -> None:
         assert await tools["find_files"].call({"query": "zebra"}) == "None."
         with pytest.raises(ToolError, match="/none"):  # words that a model can mend its call by
             await tools["read_file"].call({"path": "/none"})
+
+
+async def test_blocks_are_always_in_the_window_of_who_asks_for_them(start: Start) -> None:
+    async with start() as (kernel, agent):
+        ann = agent("ann")
+        await ann.memory.block("persona", "I am terse and kind.")
+        for blocks, more in ((False, 0), (True, 5)):
+            await ann.chat(
+                [{"role": "system", "content": "Be good."}, {"role": "user", "content": "hi"}], blocks=blocks
+            )
+            told = await kernel.composition(kernel.processes.attach("ann"))
+            assert (told.blocks > 0, told.messages) == (blocks, 3 if blocks else 2)
+            assert told.blocks >= more

@@ -115,6 +115,7 @@ def purge(place: Place, ids: tuple[int, ...], yes: bool) -> None:
     what = f"{len(ids)} things" if ids else "all of it"
     if not yes:
         click.confirm(f"Destroy {what} in the bin, with all versions?", abort=True)
+    click.echo("Agents ask before they destroy: if this waits, see `aios approve`.", err=True)
     done = place.files.purge(ids or None)
     tell(place, done, f"{done.files} files, {done.versions} versions, {render.size(done.bytes)} freed")
 
