@@ -312,7 +312,7 @@ async def test_what_a_conversation_tells_is_known_in_the_next(start: Start) -> N
 async def test_memory_and_files_are_tools_of_an_agent(start: Start) -> None:
     async with start() as (_, agent):
         ann = agent("ann")
-        tools = {tool.name: tool for tool in (*memory_tools(ann.memory), *file_tools(ann.files))}
+        tools = {tool.name: tool for tool in (*memory_tools(ann), *file_tools(ann))}
         assert "Remembered" in await tools["remember"].call({"text": "Tea is green.", "tags": ["drink"]})
         assert "Tea is green." in await tools["recall"].call('{"query": "tea", "limit": "3"}')
         await ann.memory.block("persona", "terse")

@@ -234,7 +234,7 @@ class Kernel:
         self.processes.restore(recovered.processes, recovered.next_pid)
         await self._start_cores(stack, tasks)
         toolbox = await stack.enter_async_context(
-            open_toolbox(self.settings.tools, self.settings.state_dir(), self._tool_order, tasks)
+            open_toolbox(self.settings.tools, self.settings.state_dir(), self._tool_order, tasks, self.trap)
         )
         self._managers = await stack.enter_async_context(
             managers(self.settings, tasks, self.trap, self._on_storage_trouble)
