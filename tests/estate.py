@@ -245,6 +245,16 @@ def _with_files(of: Estate) -> Iterator[k.Call[Any]]:
 def _with_tools(of: Estate) -> Iterator[k.Call[Any]]:
     secret = {"expression": "{{secret:token}}"}
     yield from (t.CallTool(name="calculator", arguments=secret), t.CallTool(name="{{secret:token}}"))
+    for id in of.entries.values():
+        yield t.CallTool(name="read_memory", arguments={"id": id})
+        yield t.CallTool(name="edit_memory", arguments={"block": id, "text": "mine", "replacing": PRIVATE[:9]})
+    for path in PATHS:
+        yield t.CallTool(name="read_file", arguments={"path": path})
+        yield t.CallTool(name="move_file", arguments={"path": path, "to": "/mine"})
+        yield t.CallTool(name="delete_file", arguments={"path": path})
+    for name in ("recall", "find_files"):
+        yield t.CallTool(name=name, arguments={"query": "plan canary Ann drinks"})
+    yield from (t.CallTool(name="memory_blocks"), t.CallTool(name="list_files"))
     yield from (t.ListTools(), t.ListTools(name="{{secret:token}}"), t.RemoveTools(name="clock"))
     yield t.AddTools(source=t.ToolSource(name="mine", kind="package", path=str(of.folder)))
 

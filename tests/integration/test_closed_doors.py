@@ -10,9 +10,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
+import msgspec
 import pytest
 from starlette.routing import Route
-from tests.estate import GROUP, NAME, PRIVATE, SHARED, Estate, guarded, holds, photograph, plant
+from tests.estate import GROUP, NAME, PRIVATE, SHARED, Estate, attempts, guarded, holds, photograph, plant
 from tests.kernels import ask, settings, spawn
 
 from aios.cli.main import _run
@@ -28,7 +29,7 @@ TOKEN = "aios-daemon-token"
 OPEN = {"/health", "/docs", "/openapi.json", "/share/{token}", "/share/{token}/{inner:path}"}
 """Paths that take no key."""
 OF_AGENTS = re.compile(
-    r"/v1/.*|/aios/v1/(syscalls|runs|declassify|grants|(memory|storage)/.*|approvals(/\{id\})?"
+    r"/mcp|/v1/.*|/aios/v1/(syscalls|runs|declassify|grants|(memory|storage)/.*|approvals(/\{id\})?"
     r"|processes(/\{pid\}(/signal|/nice)?)?|tools/\{name\}/call)"
 )
 """Paths for ordinary keys; all others are the operator's."""
@@ -145,6 +146,19 @@ async def test_what_is_asked_granted_and_run_is_its_owners(tmp_path: Path, name:
             assert not told.is_success or not holds(told.content, PRIVATE)
 
 
+async def test_through_mcp(tmp_path: Path) -> None:
+    pytest.importorskip("mcp")
+    async with owned(tmp_path) as estate:
+        key = estate.kernel.keys.create("bob", GROUP)
+        async with browser(estate.kernel, key, accept="application/json, text/event-stream") as http:
+            for call in attempts(estate)[CallTool]:
+                params = msgspec.to_builtins({"name": call.name, "arguments": call.arguments})
+                asked = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+                told = await http.post("/mcp", json=asked)
+                assert told.status_code == 200, told.text
+                assert not holds(told.content, PRIVATE), call
+
+
 async def test_from_the_box_of_one_agent_the_folder_of_another_is_not_seen(tmp_path: Path) -> None:
     async with owned(tmp_path) as estate:
         bob, file = estate.kernel.processes.attach("bob", group=GROUP), estate.folder / "notes.txt"
@@ -248,7 +262,7 @@ async def test_through_the_command_line(tmp_path: Path, capsys: pytest.CaptureFi
         estate = await plant(kernel)
         before = await photograph(estate)
         with announced(state, Daemon(pid=1, url=at.url, token=TOKEN)):
-            for agent, step in (("bob", 1), (NAME, 7), (f"{NAME}/x", 7), (f"{GROUP}:{NAME}", 2)):
+            for agent, step in (("bob", 2), (NAME, 15), (f"{NAME}/x", 9), (f"{GROUP}:{NAME}", 4)):
                 for family, *words in commands(estate, tmp_path)[::step]:
                     given = [family, "--agent", agent, "--state-dir", str(state), *words]
                     ends.append(await asyncio.to_thread(_run, given))
@@ -258,5 +272,5 @@ async def test_through_the_command_line(tmp_path: Path, capsys: pytest.CaptureFi
                     assert not written.exists() or not holds(written.read_bytes(), PRIVATE, SHARED)
         assert await photograph(estate) == before
         estate.parked.cancel()
-    assert len(ends) > 150
+    assert len(ends) > 80
     assert 2 not in ends, "a command was not understood"
