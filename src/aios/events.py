@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import Any, Literal, TypeVar
 
 import msgspec
+from msgspec.structs import force_setattr as stamp
 
 from aios.syscalls import ProcessState, SchedulingClass, WindowPolicy
 
@@ -219,7 +220,8 @@ class Subscription:
             self._events.popleft()
             self._lost += 1
         self._events.append(event)
-        self._wake.set()
+        if not self._wake.is_set():
+            self._wake.set()
 
     def unread(self) -> tuple[Event, ...]:
         """What is there, which stays: of a subscription that nobody reads, the newest `limit` events."""
@@ -254,15 +256,17 @@ class EventBus:
         self._seq = 0
 
     def publish(self, event: Event) -> None:
-        """Stamp `event` with time and sequence number and hand it to every subscriber. Cheap without any."""
+        """Stamp `event` (a new one) with time and sequence number and hand it to every subscriber. Cheap
+        without any."""
         self._seq += 1
         if hear := self._listeners.get(type(event)):
             hear(event)
         if self._subscribers:
             told = event if self._clean is None else self._clean(event)
-            stamped = msgspec.structs.replace(told, t=time.time(), seq=self._seq)
+            stamp(told, "t", time.time())  # nobody has seen it yet, and a copy would cost as much as the rest
+            stamp(told, "seq", self._seq)
             for subscriber in self._subscribers:
-                subscriber.offer(stamped)
+                subscriber.offer(told)
 
     def listen(self, kind: type[E], hear: Callable[[E], None]) -> None:
         """Call `hear` with each event of `kind` as it is published: for the kernel's own books. One a kind."""

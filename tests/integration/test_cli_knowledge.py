@@ -59,6 +59,9 @@ def test_files_are_written_listed_and_taken_back(
     aios("fs", "restore", str(gone["id"]))
     aios("fs", "cp", "/raw", "/notes")
     assert aios("fs", "ls", "/notes").split() == ["a.md", "raw"]
+    aios("fs", "rm", "/raw")
+    assert "1 files" in aios("fs", "purge", "--yes")
+    assert json.loads(aios("fs", "--json", "bin")) == []
 
 
 def test_the_shell_keeps_its_folder_and_survives_mistakes(

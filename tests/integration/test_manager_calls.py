@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.kernels import settings
+from tests.kernels import settings, until
 
 from aios.errors import BadRequest, Forbidden, NotFound, ToolError, VersionConflict
 from aios.events import SyscallFinished
@@ -71,7 +71,7 @@ async def test_memory_is_private_until_it_is_shared(start: Start) -> None:
         ann, bob = agent("ann"), agent("bob")
         entry = await ann.memory.add("the plan", name="plan")
         for attempt in (
-            bob.memory.read(entry.id), bob.memory.write(entry.id, "x"), bob.memory.delete(entry.id),
+            bob.memory.read(entry.id), bob.memory.write(entry.id, "x"),
             bob.memory.share(entry.id, "bob"), bob.memory.pin(entry.id), bob.memory.stat("t_unknown"),
         ):  # fmt: skip
             with pytest.raises(NotFound):
@@ -84,6 +84,25 @@ async def test_memory_is_private_until_it_is_shared(start: Start) -> None:
         await ann.memory.unshare(entry.id, "bob")
         with pytest.raises(NotFound):
             await bob.memory.read(entry.id)
+
+
+async def test_a_memory_is_deleted_for_good_when_a_person_says_so(start: Start) -> None:
+    async with start() as (kernel, agent):
+        ann, by = agent("ann"), kernel.processes.get(kernel.processes.attach("operator", group="admin"))
+        entry = await ann.memory.add("the plan")
+        for answer in ("deny", "once"):
+            deleting = asyncio.create_task(ann.memory.delete(entry.id))
+            await until(lambda: kernel.guard.approvals.list("waiting"))
+            (asked,) = kernel.guard.approvals.list("waiting")
+            assert (asked.action, asked.resource) == ("memory.delete", f"memory:{entry.id}")
+            assert await ann.memory.read(entry.id) == b"the plan"
+            await kernel.guard.answer(by, asked.id, answer)
+            if answer == "deny":
+                with pytest.raises(Forbidden, match="irreversible"):
+                    await deleting
+        await deleting
+        with pytest.raises(NotFound):
+            await ann.memory.read(entry.id)
 
 
 async def test_files_have_versions_and_a_bin(start: Start) -> None:
@@ -293,7 +312,7 @@ async def test_what_a_conversation_tells_is_known_in_the_next(start: Start) -> N
 async def test_memory_and_files_are_tools_of_an_agent(start: Start) -> None:
     async with start() as (_, agent):
         ann = agent("ann")
-        tools = {tool.name: tool for tool in (*memory_tools(ann.memory), *file_tools(ann.files))}
+        tools = {tool.name: tool for tool in (*memory_tools(ann), *file_tools(ann))}
         assert "Remembered" in await tools["remember"].call({"text": "Tea is green.", "tags": ["drink"]})
         assert "Tea is green." in await tools["recall"].call('{"query": "tea", "limit": "3"}')
         await ann.memory.block("persona", "terse")
@@ -307,3 +326,16 @@ async def test_memory_and_files_are_tools_of_an_agent(start: Start) -> None:
         assert await tools["find_files"].call({"query": "zebra"}) == "None."
         with pytest.raises(ToolError, match="/none"):  # words that a model can mend its call by
             await tools["read_file"].call({"path": "/none"})
+
+
+async def test_blocks_are_always_in_the_window_of_who_asks_for_them(start: Start) -> None:
+    async with start() as (kernel, agent):
+        ann = agent("ann")
+        await ann.memory.block("persona", "I am terse and kind.")
+        for blocks, more in ((False, 0), (True, 5)):
+            await ann.chat(
+                [{"role": "system", "content": "Be good."}, {"role": "user", "content": "hi"}], blocks=blocks
+            )
+            told = await kernel.composition(kernel.processes.attach("ann"))
+            assert (told.blocks > 0, told.messages) == (blocks, 3 if blocks else 2)
+            assert told.blocks >= more

@@ -7,8 +7,10 @@ import time
 import click
 
 from aios.cli import render
+from aios.cli.confirm import confirmed
 from aios.cli.fscommands import tell
 from aios.cli.place import Place
+from aios.syscalls.storage import Purge
 from aios.syscalls.storage_records import ShareInfo
 
 
@@ -115,7 +117,7 @@ def purge(place: Place, ids: tuple[int, ...], yes: bool) -> None:
     what = f"{len(ids)} things" if ids else "all of it"
     if not yes:
         click.confirm(f"Destroy {what} in the bin, with all versions?", abort=True)
-    done = place.files.purge(ids or None)
+    done = confirmed(place.client, place.agent, Purge(ids=ids or None))
     tell(place, done, f"{done.files} files, {done.versions} versions, {render.size(done.bytes)} freed")
 
 

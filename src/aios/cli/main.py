@@ -34,6 +34,7 @@ COMMANDS = {
     "memory": ("aios.cli.memory:memory", "What agents know."),
     "fs": ("aios.cli.fs:fs", "What agents keep: files with versions."),
     "tools": ("aios.cli.tools:tools", "Show, try, add and remove tools."),
+    "mcp": ("aios.cli.mcp:mcp", "Offer tools, memory and files to an MCP client."),
     "models": ("aios.cli.models:models", "List the model catalogue."),
     "pull": ("aios.cli.models:pull", "Fetch a model."),
     "keys": ("aios.cli.keys:keys", "Create, list and revoke agents' keys."),

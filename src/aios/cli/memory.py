@@ -10,15 +10,17 @@ from typing import Any
 import click
 
 from aios.cli import render
+from aios.cli.confirm import confirmed
 from aios.cli.daemon import connect, json_option, state_option
 from aios.sdk.client import Client
+from aios.syscalls.memory import Delete
 
 
 class Known:
     """Whose memory, and how it is shown."""
 
-    def __init__(self, client: Client, as_json: bool) -> None:
-        self.client, self.memory, self.as_json = client, client.memory, as_json
+    def __init__(self, client: Client, agent: str, as_json: bool) -> None:
+        self.client, self.memory, self.agent, self.as_json = client, client.memory, agent, as_json
 
     def tell(self, value: Any, *lines: str) -> None:
         """For programs, or for people."""
@@ -36,7 +38,7 @@ class Known:
 @click.pass_context
 def memory(context: click.Context, agent: str, as_json: bool, state_dir: Path | None) -> None:
     """What an agent knows: entries, notes, blocks, conversations."""
-    context.obj = Known(context.with_resource(connect(state_dir, agent)), as_json)
+    context.obj = Known(context.with_resource(connect(state_dir, agent)), agent, as_json)
 
 
 @memory.command("list")
@@ -124,7 +126,7 @@ def rm(known: Known, id: str, yes: bool) -> None:
     if not yes:
         info = known.memory.stat(id)
         click.confirm(f"Delete the {info.kind} {id} ({info.name or render.size(info.size)})?", abort=True)
-    known.tell(known.memory.delete(id), f"{id} is deleted")
+    known.tell(confirmed(known.client, known.agent, Delete(id=id)), f"{id} is deleted")
 
 
 @memory.command()

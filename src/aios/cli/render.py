@@ -89,7 +89,7 @@ def context_table(context: ContextInfo) -> Table:
     table.add_column("PART")
     table.add_column("TOKENS", justify="right")
     table.add_column("")
-    for part in ("system", "tools", "history", "free"):
+    for part in ("system", "blocks", "tools", "history", "free"):
         tokens: int = getattr(context, part)
         table.add_row(part, str(tokens), "█" * round(40 * tokens / context.window) if context.window else "")
     stats = context.stats

@@ -66,11 +66,12 @@ def show(name: str, as_json: bool, state_dir: Path | None) -> None:
 @tools.command("test")
 @click.argument("name")
 @click.argument("arguments", default="{}")
+@click.option("--agent", "-a", default="user", show_default=True, help="Who calls it.")
 @json_option
 @state_option
-def test(name: str, arguments: str, as_json: bool, state_dir: Path | None) -> None:
-    """Call tool NAME as the operator, with ARGUMENTS (a JSON object)."""
-    with connect(state_dir) as client:
+def test(name: str, arguments: str, agent: str, as_json: bool, state_dir: Path | None) -> None:
+    """Call tool NAME for an agent, with ARGUMENTS (a JSON object)."""
+    with connect(state_dir, agent) as client:
         told = client.request(requests.called(name, arguments))
     if as_json:
         render.show_json(told)

@@ -1,8 +1,7 @@
 """`trap`: every syscall comes through here. Authorize, charge, journal, look up, call the manager.
 
 An llm call runs in its caller's own task, straight from the scheduler's generator: no task, queue or thread of
-its own. Only a call of several choices, and one with an idempotency key, has tasks.
-"""
+its own. Only a call of several choices, and one with an idempotency key, has tasks."""
 
 from __future__ import annotations
 
@@ -33,6 +32,7 @@ from aios.kernel.journal import Journal
 from aios.kernel.limits import Charge
 from aios.kernel.once import Claim, Once, Output, claim, last
 from aios.kernel.pcb import Process
+from aios.kernel.personal import Personal
 from aios.kernel.pool import Pool
 from aios.kernel.process import ProcessTable
 from aios.kernel.records import AGAIN, Entry, encode
@@ -89,7 +89,7 @@ class Dispatcher:
         self._processes, self._groups, self._pool, self._journal = processes, groups, pool, journal
         self._bus, self._tasks, self._guard = bus, tasks, guard
         self._once = Once(journal, tasks, ttl_s=idempotency_ttl_s)
-        self.windows = Windows(window, bus, self.trap)
+        self.windows = Windows(window, bus, self.trap, Personal(self.trap, tasks))
         self.foresight = Foresight()
         self._effects = Effects(processes, pool, journal, bus, guard)
         self.tools = ToolCalls(toolbox, self, processes, pool, journal, self._once, guard, work=work)

@@ -86,7 +86,7 @@ class Guard:
     def decide(self, process: Process, action: str, resource: str, facts: Facts = NO_FACTS) -> Decision:
         """What holds, without asking anybody or recording it."""
         for each in process.lineage():
-            if each.rights is not None and action not in Names(each.rights):
+            if each.rights is not None and not (each.rights and action in Names(each.rights)):
                 why = f"Process {each.pid} was made without the right to it."
                 return Decision(effect="deny", rule="rights", why=why)
         subject = self.subject(process)
@@ -117,7 +117,7 @@ class Guard:
             return _audited(process, wanted.action, wanted.resource, decision, id)
         return await self.pass_(
             process, wanted.action, wanted.resource, decision, lambda: msgspec.to_builtins(call),
-            id=id, diff=diff, park=park,
+            id=id, diff=diff, park=park, named=wanted.named,
         )  # fmt: skip
 
     async def check(
@@ -132,7 +132,7 @@ class Guard:
 
     async def pass_(
         self, process: Process, action: str, resource: str, decision: Decision, arguments: Callable[[], Any], *,
-        id: int = 0, diff: str = "", park: Callable[[], Entry] | None = None,
+        id: int = 0, diff: str = "", park: Callable[[], Entry] | None = None, named: str = "",
     ) -> Audited:  # fmt: skip
         """Let it go on, refuse it, or ask, as `decision` says. Raises as `admit`."""
         if decision.effect == "ask":
@@ -150,8 +150,9 @@ class Guard:
         self._bus.publish(
             AccessDenied(pid=process.pid, call=id, action=action, resource=resource, rule=decision.rule)
         )
+        why = decision.why or "so the rule says."
         raise Forbidden(
-            f"{action} on {resource!r} is denied by {decision.rule!r}: {decision.why or 'so the rule says.'}",
+            f"{action} on {named or resource!r} is denied by {decision.rule!r}: {why}",
             "Ask its owner for a grant, or the operator for a rule.",
         )
 

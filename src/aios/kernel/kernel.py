@@ -34,7 +34,6 @@ from aios.kernel.journal import Journal
 from aios.kernel.managers import Managers, managers
 from aios.kernel.once import last
 from aios.kernel.pcb import Process
-from aios.kernel.personal import Personal
 from aios.kernel.pool import Member, Pool
 from aios.kernel.process import ProcessTable
 from aios.kernel.status import KernelState, KernelStatus, ModelInfo
@@ -96,7 +95,6 @@ class Kernel:
         self._cores = cores
         self._managers: Managers | None = None
         self._dispatcher: Dispatcher | None = None
-        self._personal: Personal | None = None
         self._lately: Subscription | None = None
         self._stack = AsyncExitStack()
         self._state: KernelState = "closed"
@@ -117,9 +115,8 @@ class Kernel:
 
         Raises AiosError; what is wrong with the call is raised before the first Delta."""
         calls = self._need()
-        if call.facts and self._personal is not None:
-            return self._personal.stream(pid, call)
-        return calls.stream(pid, call)
+        outputs = calls.stream(pid, call)
+        return calls.windows.personal.learning(pid, call, outputs) if call.facts else outputs
 
     async def run_tools(self, pid: int, asked: RunTools) -> ToolRun:
         """Ask a model, run the tools that it calls, and ask it again, until it has its answer. Each step is a
@@ -237,7 +234,7 @@ class Kernel:
         self.processes.restore(recovered.processes, recovered.next_pid)
         await self._start_cores(stack, tasks)
         toolbox = await stack.enter_async_context(
-            open_toolbox(self.settings.tools, self.settings.state_dir(), self._tool_order, tasks)
+            open_toolbox(self.settings.tools, self.settings.state_dir(), self._tool_order, tasks, self.trap)
         )
         self._managers = await stack.enter_async_context(
             managers(self.settings, tasks, self.trap, self._on_storage_trouble)
@@ -248,7 +245,6 @@ class Kernel:
             window=self.settings.context.window, services=self._managers.services,
             work=self.settings.state_dir() / "work",
         )  # fmt: skip
-        self._personal = Personal(self._dispatcher, self.processes, self._pool, tasks)
         for process in self.processes.live():
             if process.state == "paused":
                 self._pool.pause(process.pid)

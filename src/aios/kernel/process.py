@@ -61,13 +61,14 @@ class ProcessTable:
 
     # -- who there is ------------------------------------------------------------------------------
 
-    def attach(self, name: str, *, group: str = "default") -> int:
-        """The pid of the live process of that name in that privilege group; it is made if there is none.
+    def attach(self, name: str, *, group: str = "default", own: bool = False) -> int:
+        """The pid of the live process of that name in that privilege group; it is made if there is none. `own`:
+        none that somebody else made and gave that name, who could end it and say what it may.
 
         Raises LimitExceeded (too many processes), BadRequest (a name that is none)."""
-        pids = self._names.get((name, group))
-        if pids is not None:
-            pid = next(iter(pids))
+        pids = self._names.get((name, group), ())
+        pid = next((pid for pid in pids if not own or _is_its_own(self._table[pid])), None)
+        if pid is not None:
             self._table[pid].last_active = time.time()
             return pid
         limits = within(Limits(), self._settings.limits)
@@ -375,3 +376,13 @@ class ProcessTable:
         self._bus.publish(
             ProcessChanged(pid=process.pid, name=process.name, state=process.state, reason=process.reason)
         )
+
+
+def _is_its_own(process: Process) -> bool:
+    """Whether nobody but the agent of that name, those it is below by name, or an admin made it."""
+    for each in process.lineage():
+        if each.parent is None or each.parent.group == ADMIN_GROUP:
+            return True
+        if each.group != each.parent.group or not each.name.startswith(f"{each.parent.name}/"):
+            return False
+    return True

@@ -26,8 +26,8 @@ from aios.kernel.process import ProcessTable
 from aios.kernel.records import Entry
 from aios.syscalls import READ_ONLY, Call, Timings, Usage, kind, memory, storage
 
-LOSING = (storage.Purge, storage.ForgetVersions, storage.DropSnapshot, memory.Clear)
-"""Calls that nothing brings back. Of a deleted file the bin has all; of one memory its owner said which."""
+LOSING = (storage.Purge, storage.ForgetVersions, storage.DropSnapshot, memory.Delete, memory.Clear)
+"""Calls that nothing brings back. Of a deleted file the bin has all, of an overwritten one its versions."""
 IRREVERSIBLE = MappingProxyType({"irreversible": True})
 
 Handler = Callable[[Process, Any], Awaitable[Any]]

@@ -32,6 +32,7 @@ from aios.kernel.tooling import Toolbox, folder_of
 from aios.kernel.visit import Past, Visit
 from aios.syscalls import FunctionCall, ToolCall, Usage
 from aios.syscalls.tools import (
+    KERNEL,
     AddTools,
     CallTool,
     ListTools,
@@ -122,6 +123,8 @@ class ToolCalls:
     async def _run(
         self, process: Process, call: CallTool, wanted: Claim | None = None, past: Past | None = None
     ) -> ToolResult:
+        """A tool of the kernel's own is some syscalls of its caller: these are admitted, or it would wait for
+        its own place; and what they keep, they keep with handles and not with secrets."""
         visit = self._door.enter(process, call, wanted, past)
         error, stored = AiosError.code, None
         try:
@@ -129,10 +132,14 @@ class ToolCalls:
                 tool = await self._tools.show(call.name)
                 facts = facts_of(tool)
                 await visit.permit(self._guard, call, facts)
-                given = self._guard.vault.inject(_plain(call.arguments), self._guard.subject(process))
-                admission = await self._door.admit(visit)
-                await self._processes.going(process)
-                await admission.hold_cost(tool.cost)
+                given = _plain(call.arguments)
+                if tool.provider == KERNEL:
+                    await self._processes.going(process)
+                else:
+                    given = self._guard.vault.inject(given, self._guard.subject(process))
+                    admission = await self._door.admit(visit)
+                    await self._processes.going(process)
+                    await admission.hold_cost(tool.cost)
                 await self._begin(visit, tool.effect, call)
             self._away(process.pid, call.name)
             self._processes.seat(process, visit.active)

@@ -18,6 +18,7 @@ from aios.config import ToolSettings
 from aios.errors import AiosError, ConfigError, StorageUnavailable
 from aios.syscalls.tools import ToolList, ToolSource
 from aios.tools.builtin import builtin_tools
+from aios.tools.builtin.knowledge import TrapOf
 from aios.tools.manager import ToolManager
 from aios.tools.order import Order
 from aios.tools.providers.source import provider
@@ -89,17 +90,18 @@ class Toolbox:
 
 @asynccontextmanager
 async def open_toolbox(
-    settings: ToolSettings, state: Path, order: Callable[[], Order], tasks: asyncio.TaskGroup
+    settings: ToolSettings, state: Path, order: Callable[[], Order], tasks: asyncio.TaskGroup, trap: TrapOf
 ) -> AsyncGenerator[Toolbox]:
     """The tools that the configuration names, ready to be called. `order`: who goes first of those that wait
-    for one tool. Raises ConfigError."""
+    for one tool. `trap`: makes the syscalls of tools that are some. Raises ConfigError."""
     manager = ToolManager(
         order=order, most_waiting=settings.max_queue, most_boxes=settings.max_boxes,
         result_chars=settings.result_chars,
     )  # fmt: skip
     async with httpx.AsyncClient(trust_env=False) as client:
         toolbox = Toolbox(manager, client, state / "tools.json")
-        for bound in builtin_tools(profile=settings.box, hosts=settings.hosts) if settings.builtin else ():
+        builtin = builtin_tools(profile=settings.box, hosts=settings.hosts, trap=trap)
+        for bound in builtin if settings.builtin else ():
             manager.add(bound)
         packages = [ToolSource(name=name, kind="package") for name in settings.packages]
         for source in (*packages, *settings.sources):

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol, TypeVar
 
 import msgspec
 
 from aios.errors import BadRequest, NotFound, ToolError
 from aios.syscalls import (
-    Call,
     FunctionSpec,
     Generate,
     Message,
     ToolCall,
     ToolSpec,
+    Trap,
     Usage,
 )
 from aios.syscalls.toolruns import RunTools, ToolRun
@@ -23,13 +22,6 @@ from aios.syscalls.tools import CallTool, ListTools, Tool
 MOST_TURNS = 100
 MOST_CALLS = 64
 """Calls of tools in one turn."""
-R = TypeVar("R")
-
-
-class Trap(Protocol):
-    """Makes a syscall for the process."""
-
-    async def __call__(self, call: Call[R], /) -> R: ...
 
 
 async def run_tools(trap: Trap, asked: RunTools) -> ToolRun:

@@ -21,6 +21,8 @@ class Wanted(NamedTuple):
     action: str
     resource: str
     facts: Facts = NO_FACTS
+    named: str = ""
+    """How the caller named the resource, if its name is not the caller's to know; "": by that."""
 
 
 class Reader:
@@ -55,7 +57,9 @@ class Reader:
             return Wanted(action, f"process:{pid}")  # whoever carries it out says what is wrong with it
         target = self._processes.get(pid)
         owner = actor.agent if actor in target.lineage() else target.agent
-        return Wanted(action, f"process:{target.agent}", {"owner": owner, "owner_group": target.group})
+        return Wanted(
+            action, f"process:{target.agent}", {"owner": owner, "owner_group": target.group}, f"process:{pid}"
+        )
 
 
 def _named(call: Any) -> str:

@@ -14,6 +14,7 @@ from aios.cores.core import Core
 from aios.errors import ContextOverflow, NotFound
 from aios.events import EventBus, WindowChanged
 from aios.kernel.pcb import Process
+from aios.kernel.personal import BLOCK, Personal
 from aios.syscalls import Completion, ContextInfo, Generate, Message, Sampling, WindowPolicy
 
 K = TypeVar("K")
@@ -36,16 +37,23 @@ class Windows:
     an llm call for a process: summaries are paid for and scheduled like any other call."""
 
     def __init__(
-        self, default: WindowPolicy, bus: EventBus, ask: Callable[[int, Generate], Awaitable[Completion]]
+        self,
+        default: WindowPolicy,
+        bus: EventBus,
+        ask: Callable[[int, Generate], Awaitable[Completion]],
+        personal: Personal,
     ) -> None:
         self._default: WindowPolicy = default
+        self.personal = personal
         self._bus, self._ask = bus, ask
         self._summaries: OrderedDict[bytes, str] = OrderedDict()
         self._last: OrderedDict[int, tuple[Core, Generate]] = OrderedDict()
 
     async def fitted(self, process: Process, core: Core, call: Generate, id: int) -> Generate:
-        """`call`, number `id`, with messages that leave room for an answer: a quarter of the window, or
-        `max_tokens` if that is less. Raises ContextOverflow where even the newest message does not fit."""
+        """`call`, number `id`, with what memory puts in, and messages that leave room for an answer: a quarter
+        of the window, or `max_tokens` if that is less. Raises ContextOverflow where even the newest message
+        does not fit."""
+        call = await self.personal.informed(process, core, call)
         policy = call.window or self._default
         window = core.capabilities.window
         _remember(self._last, process.pid, (core, call), REMEMBERED)
@@ -84,12 +92,15 @@ class Windows:
         talk = Conversation.of(call.messages)
         start = talk.head or (Message(role="user", content=""),)
         system = await self._length(process, core, msgspec.structs.replace(call, messages=start, tools=()))
+        others = tuple([m for m in start if not (m.content or "").startswith(BLOCK)]) or start
+        alone = msgspec.structs.replace(call, messages=others, tools=())
+        blocks = system - await self._length(process, core, alone)
         tools = await self._length(process, core, msgspec.structs.replace(call, messages=start)) - system
         total = await self._length(process, core, call)
         window = core.capabilities.window
         return ContextInfo(
-            pid=process.pid, window=window, system=system, tools=tools, history=total - system - tools,
-            free=max(0, window - total), messages=len(call.messages),
+            pid=process.pid, window=window, system=system - blocks, blocks=blocks, tools=tools,
+            history=total - system - tools, free=max(0, window - total), messages=len(call.messages),
         )  # fmt: skip
 
     def forget(self, pid: int) -> None:

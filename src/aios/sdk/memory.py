@@ -73,7 +73,7 @@ class AsyncMemory:
         return await self._do(_update(id, name, tags))
 
     async def delete(self, id: str) -> EntryInfo:
-        """For good. What it was."""
+        """For good. What it was. A person is asked first, unless a rule says otherwise."""
         return await self._do(memory.Delete(id=id))
 
     async def clear(self, **filter: Any) -> tuple[str, ...]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -18,13 +19,20 @@ class Tool:
     """A function with a name, a description and the JSON Schema of its arguments, made from its signature and
     docstring (the first paragraph describes the tool; a line `name: text` describes an argument).
 
-    Raises TypeError for a function whose arguments have no types."""
+    `given` are arguments of the function that are none of the tool's. Raises TypeError for a function whose
+    arguments have no types."""
 
-    def __init__(self, function: Callable[..., Any], name: str = "") -> None:
-        self.function = function
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        name: str = "",
+        *,
+        given: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        self.function, self._given = function, given
         self.name = name or getattr(function, "__name__", "tool")
         self.description = schema.summary(function)
-        self._struct = schema.arguments(function, self.name)
+        self._struct = schema.arguments(function, self.name, given)
         self.parameters = schema.of(self._struct, inspect.getdoc(function) or "")
 
     @property
@@ -54,7 +62,7 @@ class Tool:
         and pass through."""
         checked = self.check(arguments)
         try:
-            result = self.function(**checked)
+            result = self.function(**checked, **self._given)
             if inspect.isawaitable(result):
                 result = await result
         except ToolError:
@@ -71,7 +79,7 @@ class Tool:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The plain function, for its author's own use."""
-        return self.function(*args, **kwargs)
+        return self.function(*args, **kwargs, **self._given)
 
 
 def tool(function: Callable[..., Any]) -> Tool:

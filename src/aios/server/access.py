@@ -275,7 +275,7 @@ class Access:
         known = self._gate.shown(request)
         processes = self._kernel.processes
         return processes.get(
-            processes.attach(known.name, group=known.group) if known.name else self._gate.operator()
+            processes.attach(known.name, group=known.group, own=True) if known.name else self._gate.operator()
         )
 
     def _admin(self, request: Request) -> Process:

@@ -15,6 +15,7 @@ from aios.server.access import Access
 from aios.server.auth import Gate, Guard
 from aios.server.calls import Calls
 from aios.server.docs import Docs
+from aios.server.mcp import Mcp
 from aios.server.native import Native
 from aios.server.openai import OpenAI
 from aios.server.shares import SharedFiles
@@ -32,7 +33,7 @@ def create_app(kernel: Kernel, *, admin_token: str | None = None, host: str | No
     settings = kernel.settings.server
     gate = Gate(settings, kernel.keys, kernel.processes, admin_token, host)
     of_agents = (OpenAI(kernel, gate), Native(kernel, gate), Access(kernel, gate), Calls(kernel, gate))
-    parts = (*of_agents, Tools(kernel, gate), SharedFiles(kernel))
+    parts = (*of_agents, Tools(kernel, gate), Mcp(kernel, gate), SharedFiles(kernel))
     endpoints = [endpoint for part in parts for endpoint in part.endpoints()]
     endpoints += Docs(endpoints, kernel.status().version).endpoints()
     middleware = [Middleware(errors.LastWord), Middleware(Guard, settings=settings, host=host)]

@@ -110,7 +110,7 @@ class Gate:
             name = said or _tidy(user or "") or _key_name(_bearer(request)) or _product(request)
             if name.partition("/")[0] in self._keys:
                 raise Unauthenticated(f"The agent {name!r} has a key.", "Present it, or use another name.")
-        pid = self._processes.attach(name, group=known.group)
+        pid = self._processes.attach(name, group=known.group, own=bool(known.name))
         return Caller(pid, name, known.group, known.admin)
 
     def admin(self, request: Request) -> Credentials:
@@ -132,7 +132,7 @@ class Gate:
 
     def operator(self) -> int:
         """The process that acts for an admin."""
-        return self._processes.attach(OPERATOR, group=ADMIN_GROUP)
+        return self._processes.attach(OPERATOR, group=ADMIN_GROUP, own=True)
 
 
 class Guard:

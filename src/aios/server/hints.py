@@ -40,6 +40,8 @@ class Hints(Caller):
     """Seconds after which the call fails. Header `X-Deadline`."""
     window: WindowPolicy | None = None
     """What happens when the conversation outgrows the model's window. Header `X-Window`."""
+    blocks: bool | None = None
+    """Put the caller's memory blocks into the window. Header `X-Blocks`."""
     facts: Annotated[int, Meta(ge=0)] | None = None
     """Personal memory: tokens of known facts that may go before the conversation. Header `X-Facts`."""
     step: str | None = None
@@ -55,6 +57,7 @@ def hints_of(headers: Headers) -> Hints:
         scheduling_class=_read(headers, "X-Scheduling-Class", SchedulingClass, "a scheduling class"),
         deadline_s=_seconds(headers),
         window=_read(headers, "X-Window", WindowPolicy, "a window policy"),
+        blocks=_read(headers, "X-Blocks", bool, "true or false"),
         facts=_read(headers, "X-Facts", int, "a number of tokens"),
         step=headers.get("x-step"),
         idempotency_key=headers.get("idempotency-key") or None,

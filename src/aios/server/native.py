@@ -153,6 +153,7 @@ class Native:
 
     async def signal(self, request: Request) -> Response:
         """Kill, pause or resume a process."""
+        self._gate.credentials(request)  # before anything is read
         asked = body.decode(await body.read(request, self._limit), SignalBody)
         return await self._on_process(
             request, SendSignal(pid=_pid(request), signal=asked.signal, reason=asked.reason)
@@ -160,6 +161,7 @@ class Native:
 
     async def nice(self, request: Request) -> Response:
         """Set the nice value of a process."""
+        self._gate.credentials(request)
         asked = body.decode(await body.read(request, self._limit), NiceBody)
         return await self._on_process(request, Nice(pid=_pid(request), nice=asked.nice))
 

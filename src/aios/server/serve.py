@@ -129,7 +129,11 @@ def _bind(host: str, port: int) -> socket.socket:
     """A socket that already queues connections, so that nobody who knows the port is refused."""
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(address[:2], family=family, backlog=2048)
+        bound = socket.create_server(address[:2], family=family, backlog=2048)
+        # What is accepted inherits it. asyncio sets it only on sockets that it made itself, and without it
+        # every second packet waits for a delayed acknowledgement: 40 ms a request.
+        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return bound
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             mend = "Stop what listens there, or choose another with --port (0 picks a free one)."

@@ -8,7 +8,7 @@ journalled, sent over HTTP, shown by `strace` and given to a manager. `Syscall` 
 from __future__ import annotations
 
 from aios.syscalls import memory, storage, tools
-from aios.syscalls.base import Call, Record, SchedulingClass, answer_of, kind
+from aios.syscalls.base import Call, Record, SchedulingClass, Trap, answer_of, kind
 from aios.syscalls.llm import (
     Choice,
     Completion,
@@ -117,6 +117,7 @@ __all__ = [
     "ToolResult",
     "ToolSpec",
     "ToolSyscall",
+    "Trap",
     "Usage",
     "WindowPolicy",
     "answer_of",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, Literal, TypeVar, get_args
+from typing import Any, Generic, Literal, Protocol, TypeVar, get_args
 
 import msgspec
 
 SchedulingClass = Literal["interactive", "normal", "batch", "idle"]
 
+R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
 
@@ -17,6 +18,12 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class Call(Record, Generic[R_co], frozen=True, tag_field="call"):
     """Base of all syscalls. `R_co` is what it is answered by; on the wire `call` says which it is."""
+
+
+class Trap(Protocol):
+    """Makes syscalls in the name of one process."""
+
+    async def __call__(self, call: Call[R], /) -> R: ...
 
 
 def answer_of(call: type[Call[Any]]) -> Any:

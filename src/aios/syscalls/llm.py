@@ -192,6 +192,8 @@ class Generate(Call[Completion], frozen=True, tag="llm.generate"):
     """None: the class of the process."""
     window: WindowPolicy | None = None
     """What happens when `messages` outgrow the model's window; None: as the kernel is configured."""
+    blocks: bool = False
+    """Put the caller's memory blocks into the window, behind the system message."""
     facts: int = 0
     """Personal memory: at most so many tokens of what earlier conversations told are put before this one, and
     what it tells is learned; 0: neither."""

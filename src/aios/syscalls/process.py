@@ -86,8 +86,8 @@ class ContextStats(Record, frozen=True):
 
 class ContextInfo(Record, frozen=True):
     """What is in the window of a process's last call, in tokens: `system` (the leading system messages and
-    what the template adds), descriptions of `tools`, `history`; `free` is left for the answer. `messages`: how
-    many. `stats`: what became of the KV of all its contexts."""
+    what the template adds), memory `blocks`, descriptions of `tools`, `history`; `free` is left for the
+    answer. `messages`: how many. `stats`: what became of the KV of all its contexts."""
 
     pid: int
     window: int
@@ -96,6 +96,7 @@ class ContextInfo(Record, frozen=True):
     history: int
     free: int
     messages: int
+    blocks: int = 0
     stats: ContextStats = ContextStats()
 
 

@@ -11,6 +11,10 @@ ToolEffect = Literal["pure", "local", "idempotent", "opaque"]
 the first; who knows."""
 
 
+KERNEL = "kernel"
+"""`provider` of tools whose whole work is syscalls of the caller."""
+
+
 class Mount(Record, frozen=True):
     """A host folder that the box may read, at `inside`."""
 
@@ -81,7 +85,7 @@ class Tool(Record, frozen=True):
     digest: str = ""
     """SHA-256 of its source, as far as it has one; else of what describes it."""
     provider: str = ""
-    """Where it comes from: `python`, `package:NAME`, `mcp:NAME`, `openapi:NAME`."""
+    """Where it comes from: `kernel`, `python`, `package:NAME`, `mcp:NAME`, `openapi:NAME`."""
 
 
 class ToolSource(Record, frozen=True):

@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol, overload
 
 import msgspec
@@ -96,19 +97,23 @@ def tool(
     return bind(function)
 
 
-def bind(function: Callable[..., Any], *, name: str = "", keys: Keys = no_keys, **facts: Any) -> Bound:
-    """`function` as a tool; see `tool`."""
+def bind(
+    function: Callable[..., Any], *, name: str = "", keys: Keys = no_keys,
+    given: Mapping[str, Callable[[Context], Any]] = MappingProxyType({}), **facts: Any,
+) -> Bound:  # fmt: skip
+    """`function` as a tool; see `tool`. `given`: arguments that are made of the context instead."""
     name = name or getattr(function, "__name__", "tool")
     wanted = [n for n, kind in inspect.get_annotations(function, eval_str=True).items() if kind is Context]
-    struct = schema.arguments(function, name, wanted)
+    struct = schema.arguments(function, name, [*wanted, *given])
 
     async def body(context: Context, arguments: dict[str, Any]) -> Any:
         try:
             filled = msgspec.convert(arguments, struct, strict=False)  # to JSON Schema, 3.0 is an integer
         except msgspec.ValidationError as error:  # what it can't say
             raise ToolError(f"{name}: {error}.", "Correct that argument.") from error
-        given = {field: getattr(filled, field) for field in struct.__struct_fields__}
-        result = function(**given, **dict.fromkeys(wanted, context))
+        values = {field: getattr(filled, field) for field in struct.__struct_fields__}
+        values |= {field: make(context) for field, make in given.items()}
+        result = function(**values, **dict.fromkeys(wanted, context))
         return await result if inspect.isawaitable(result) else result
 
     described = Tool(

@@ -6,12 +6,17 @@ from aios.syscalls.tools import Profile
 from aios.tools.builtin.boxed import BoxedTools
 from aios.tools.builtin.calculator import calculator
 from aios.tools.builtin.clock import clock
+from aios.tools.builtin.knowledge import TrapOf, knowledge_tools
 from aios.tools.builtin.web import Web
 from aios.tools.tool import Bound
 
 
-def builtin_tools(*, profile: Profile | None = None, hosts: tuple[str, ...] = ()) -> list[Bound]:
+def builtin_tools(
+    *, profile: Profile | None = None, hosts: tuple[str, ...] = (), trap: TrapOf | None = None
+) -> list[Bound]:
     """All of them. `profile`: limits of what runs in a box. `hosts`: those that may be fetched from;
-    without any the web tools are left out."""
+    without any the web tools are left out. `trap`: makes syscalls; without it memory and files are left
+    out."""
     web = Web(hosts).tools() if hosts else []
-    return [calculator, clock, *BoxedTools(profile or Profile()).tools(), *web]
+    known = knowledge_tools(trap) if trap else []
+    return [calculator, clock, *BoxedTools(profile or Profile()).tools(), *known, *web]
