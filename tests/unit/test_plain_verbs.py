@@ -56,6 +56,7 @@ def test_what_no_rule_knows_is_left_to_the_model():
 def test_a_text_to_write_says_no_verb():
     assert verbs("create a.txt saying: find the keys and delete them") == ["folder write"]
     assert verbs("add 'share the cake' to todo.txt") == ["append"]
+    assert verbs("add call the bank back by tag to todo.txt") == ["append"]
 
 
 def test_each_verb_opens_a_clause_of_its_own():

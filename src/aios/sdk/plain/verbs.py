@@ -14,6 +14,7 @@ from aios.sdk.plain.words import alike
 
 READS = frozenset({"find", "count", "shares", "group", "summarise"})
 """Verbs that answer (a group may also be put into folders: the compiler sees to that)."""
+TEXTS = frozenset({"append", "folder", "summarise", "write"})
 MOST = 4
 
 _POLITE = re.compile(
@@ -21,7 +22,7 @@ _POLITE = re.compile(
     r"|finally|afterwards|quickly)\b|(?:can|could|would|will) (?:you|u)\b"
     r"|(?:can|could|may) (?:i|we) (?:have|get|see)\b"
     r"|(?:i'd|i would) (?:like|love)(?: you)?(?: to)?(?: have)?\b|i (?:want|need|have)(?: you)? to\b"
-    r"|i (?:want|need)(?= (?:an?|the|my|one|two|three)\b)|let'?s\b|go ahead and\b|help me(?: to)?\b|go and\b"
+    r"|(?:i )?(?:want|need)\b|let'?s\b|go ahead and\b|help me(?: to)?\b|go and\b"
     r"|make me(?= an?\b)|(?:tell me|let me know|i wonder|do you know)"
     r"(?= (?:what's|what is|what are|which|how|where|who|when|if)\b))+", re.I,
 )  # fmt: skip
@@ -43,6 +44,7 @@ _CARRIES = re.compile(
     r"^(?:find|search|look|locate|list|take|get|grab|pick|select|gather|collect|fetch|read|go|check|open|see|show)"
     r"\b", re.I,
 )  # fmt: skip
+_JOTS = re.compile(r"^(?:append|add|jot|note|write)\b")
 _SAVES = re.compile(r"^(?:save|write|put|store|keep|file)\b", re.I)
 _QUESTION = re.compile(
     r"^(?:which|what|whats|what's|where|when|who|whose|how|is|are|am|was|were|do|does|did|have|has|should|any"
@@ -131,7 +133,7 @@ def _parts(text: str) -> list[str]:
 
 
 def _clause(text: str, every: frozenset[str], *, asked: bool) -> Clause:
-    verbs = _ruled(text) or _ruled(_spelt(text))
+    verbs = _ruled(text) or _ruled(_spelt(text.lower()))
     if verbs is None:
         verbs = READS if asked or _QUESTION.search(text) else every
     listed = re.search(r"\band\b", text) or ("," in text and verbs <= MAKES)
@@ -141,11 +143,20 @@ def _clause(text: str, every: frozenset[str], *, asked: bool) -> Clause:
 
 def _ruled(text: str) -> frozenset[str] | None:
     text = text.lower()
-    return next((verbs for verbs, forms in RULES if any(re.search(form, text) for form in forms)), None)
+    writes = _JOTS.search(text)  # its words may be those of a text, and say nothing of other verbs
+    rules = (rule for rule in RULES if not writes or rule[0] <= TEXTS)
+    return next((verbs for verbs, forms in rules if any(re.search(form, text) for form in forms)), None)
 
 
 def _spelt(text: str) -> str:
     """With the first word spelt as the verb that it is nearly."""
     first, _, rest = text.partition(" ")
-    meant = next((head for head in _HEADS.split("|") if len(first) > 3 and alike(first.lower(), head)), first)
-    return f"{meant} {rest}"
+    if len(first) < 4:
+        return text
+    meant = (head for head in _HEADS.split("|") if alike(first, head) or _swapped(first, head))
+    return f"{next(meant, first)} {rest}"
+
+
+def _swapped(a: str, b: str) -> bool:
+    """Whether they have the same letters, the first one first."""
+    return a[0] == b[0] and sorted(a) == sorted(b)

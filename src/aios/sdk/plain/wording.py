@@ -21,9 +21,9 @@ _BY = (
 
 RULES: tuple[tuple[frozenset[str], tuple[str, ...]], ...] = (
     (_UNSHARE, (
-        r"\b(?:unshare|revoke)\b", r"\bprivate again\b", r"\bmake\b.*\bprivate\b",
-        r"\b(?:stop|cease|quit|end|no longer|don'?t|not)(?: be| being| the)? (?:shar\w+|public)\b",
-        r"\b(?:take back|cancel|kill|disable|remove|delete|withdraw|invalidate|close|turn off|pull)"
+        r"\b(?:unshare|unpublish|revoke)\b", r"\bprivate again\b", r"\bmake\b.*\bprivate\b",
+        r"\b(?:stop|cease|quit|end|no longer|don'?t|not|\w+n't)(?: be| being| the)? (?:shar\w+|public)\b",
+        r"\b(?:take (?:back|down)|cancel|kill|disable|remove|delete|withdraw|invalidate|close|turn off|pull)"
         rf" (?:(?!about|on|with|mention)\w+ ){{0,3}}?{_LINK}",
         rf"\b(?:take|pull|turn)\b.*\b{_LINK} (?:back|down|off)\b",
         r"\b(?:nobody|no one|noone)\b.*\b(?:see|read|access|open|view)\b",
@@ -33,27 +33,31 @@ RULES: tuple[tuple[frozenset[str], tuple[str, ...]], ...] = (
         r"(?!.*\b(?:in|from|inside) (?:the )?shared\b)"
         r".*\b(?:shared(?! (?:folder|dir))|sharing|shares|i share"
         r"|(?:active|open|public|valid|my|existing) links)\b",
-        r"^(?:what|which|is|are)\b.*\bpublic\b",
+        r"^(?:what|which|is|are)\b.*\bpublic\b", r"^(?:what|which)\b.*\blinks\b",
+        r"^(?:what|who)\b.*\baccess to\b",
     )),
     (_SHARE, (
         r"^(?:share|publish)\b", r"^send\b(?!.*\b(?:folder|directory|archive)\b)", r"^links? (?:to|for)\b",
-        r"^make\b.*\bpublic\b", r"\bpublic\b.*\b(?:until|till)\b", r"^(?:let|allow) (?!me\b)\w.*"
-        r"\b(?:see|read|access|view|open|download|look)\b", r"\bgive\b.*\baccess\b", r"^show\b.*\bpassword\b",
+        r"^make\b.*\b(?:public|(?:accessible|available|readable|visible) (?:to|for))\b",
+        r"\bpublic\b.*\b(?:until|till)\b", r"^(?:let|allow) (?!me\b)\w.*"
+        r"\b(?:see|read|access|view|open|download|look)\b", r"\bgive\b.*\baccess\b",
+        r"\bto be able to (?:open|read|see|access|view)\b",
+        r"^can (?!you|i|we)\w+ (?:get|have|see|read|open|access)\b", r"^show\b.*\bpassword\b",
         r"^show (?!me\b|us\b).*\bto (?:my |a |the )?\w+ (?:for|until|till)\b",
         r"^(?!find|search|look|locate|add|append|write|delete|remove|move|copy|which|what|how|put).*"
         r"\b(?:(?:a|an|one|public|temporary|share|download) (?:\w+ )?(?:links?|url)\b|links? (?:to|for)\b)",
     )),
     (_COUNT, (
-        r"^(?:how many|count|(?:the )?(?:total )?number of)\b",
+        r"^(?:(?:how|hw) (?:many|much|mny)|count|(?:the )?(?:total )?number of)\b",
         r"^what(?:'s| is) the (?:total )?(?:number|count)\b",
     )),
     (BACK, (
         r"^(?:undelete|recover|unbin|untrash)\b",
-        r"^(?:get|take|bring|put|move|fish|restore|fetch|i want|i need)\b.*\b(?:out of|from) " + _BIN,
+        _LOOKS + r"(?!delete|empty).*\b(?:out of|from) " + _BIN, r"\bback$", r"\bas of\b",
         r"\bby (?:accident|mistake)\b", r"\baccidentally\b",
         _LOOKS + r"(?!did|was|were).*\b(?:i|was|were|got) (?:deleted|erased|trashed)\b",
         r"^(?:restore|revert|reset|rollback|rewind|undo|go back)\b", r"^return\b.*\bto\b", r"\bagain$",
-        r"^(?:roll|bring|get|set|put|return|switch|take|turn|change|want|i want|give|make)\b.*\bback\b",
+        r"^(?:roll|bring|get|set|put|return|switch|take|turn|change|give|make)\b.*\bback\b",
         r"\b(?:as|how|what|the way|like) (?:it|they) (?:was|were|looked|read|stood)\b",
         r"\b(?:versions?|revisions?|edits?|steps?) (?:back|ago|earlier)\b", r"\btwo back\b",
         r"^(?:discard|drop|forget|throw away|take back|cancel|reverse|remove) .*\b(?:last|latest|recent|my|the)"
@@ -68,7 +72,9 @@ RULES: tuple[tuple[frozenset[str], tuple[str, ...]], ...] = (
         r"^how (?:would|could|can|do|should) (?:you|i|we) (?:group|cluster|sort|organi|arrange|classify|split)",
         r"\b(?:folder|directory|group|pile)s? (?:per|for (?:each|every)|each)\b",
         rf"\bby (?:the |their |file )*{_BY}", r"\bfolders? by\b", r"\b(?:belongs?|go|goes) together\b",
-        r"\bare (?:alike|similar|related)\b", r"\b(?:groups|clusters|piles|categories) of\b",
+        r"\bare (?:alike|similar|related|about the same)\b", r"\bsimilar\b.*\btogether\b",
+        r"^how do\b.*\bcluster$",
+        rf"\b(?:under|per) (?:its |their |the )?{_BY}", r"\b(?:groups|clusters|piles|categories) of\b",
         r"\b(?:into|in|make|form|build) (?:\w+ )?(?:groups|clusters|piles|categories)\b",
     )),
     (_COPY, (
@@ -77,12 +83,15 @@ RULES: tuple[tuple[frozenset[str], tuple[str, ...]], ...] = (
         r"^(?:make|create|keep|save|put|place|store|give)\b(?: \w+){0,3} cop(?:y|ies) of\b",
     )),
     (_DELETE, (
-        rf"\b(?:in|into|to) {_BIN}", r"^i (?:don'?t|do not|no longer) (?:need|want)\b",
+        rf"\b(?:in|into|to) {_BIN}", r"\bcan go$", r"^lose\b",
+        r"^i (?:don'?t|do not|no longer) (?:need|want)\b",
         r"^(?:delete|remove|erase|trash|bin|discard|rm|wipe|purge|dump|dispose|scrap|get rid|throw|toss|clear"
         r"|clean|ditch|empty (?!file|note|doc|folder|dir))\b",
     )),
     (_MOVE, (
         r"^(?:move|mv|relocate|transfer|shift|rename|archive)\b", r"^change the names?\b", r"^call « «",
+        r"(?:->|=>)",
+        r"\bshould go (?:to|in|into|under)\b", r"\bto be (?:called|named|renamed)\b",
         r"\b(?:new|the) name of\b.*\bto\b", r"^give\b.*\b(?:new )?name\b",
     )),
     (_SUMMARISE, (
@@ -101,7 +110,8 @@ RULES: tuple[tuple[frozenset[str], tuple[str, ...]], ...] = (
         r"\bwhat (?:it|they|he|she) (?:says?|is about)\b",
     )),
     (_APPEND, (
-        r"^append\b", r"^(?:at|to) the (?:end|bottom) of\b",
+        r"^append\b", r"^(?:(?:one|another|an?) )?(?:more |new )?(?:line|entry|item)\b",
+        r"^(?:at|to) the (?:end|bottom) of\b",
         r"^(?:add|put|write|stick|insert|tack|place)\b.*\b(?:(?:end|bottom) of|(?:a|one|new|this|the) line)\b",
         r"^(?:add|tack) (?!(?:an? |the |new |empty |another )*(?:file|note|document|«)"
         r"|.*\b(?:folder|directory)\b)"
@@ -109,7 +119,7 @@ RULES: tuple[tuple[frozenset[str], tuple[str, ...]], ...] = (
     )),
     (_FOLDER, (
         r"^(?:make|create|mkdir|new|add|start|set up|open|an?)\b(?: (?!file|note|«)[\w,/-]+){0,5}?"
-        r" (?:sub)?(?:folders?|director(?:y|ies)|dirs?)\b", r"^(?:mkdir|set up|(?:sub)?folder|directory)\b",
+        r" (?:sub)?(?:folders?|director(?:y|ies)|dirs?)\b", r"^(?:mkdir|set up|(?:sub)?folders?|directory)\b",
     )),
     (MAKES, (
         r"^(?:create|make|start|new|touch|begin|open|an? (?:new|empty|blank)|empty|(?:in it|inside(?: it)?"
@@ -126,7 +136,8 @@ RULES: tuple[tuple[frozenset[str], tuple[str, ...]], ...] = (
     (_FIND, (
         r"^(?:find|search|look|locate|list|ls|show|display|which|where|who|get me|fetch"
         r"|pull up|dig (?:up|out))\b",
-        r"^(?:i'm |i am )?looking for\b", r"^(?:give|get|bring) me (?:all|every|the|my|any)\b",
+        r"^(?:i'm |i am )?looking for\b", r"^(?:most recent|recent|got any|see|does anything|do any)\b",
+        r"^is .*\bsomewhere$", r"^(?:give|get|bring) me (?:all|every|the|my|any)\b",
         r"^(?:what|whats|what's) (?:is |are |do i have |do we have |have i got )?"
         r"(?:in|inside|under|there|new)\b",
         r"^what (?:changed|has changed|have i|did i|files|notes|was)\b",
