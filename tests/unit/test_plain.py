@@ -333,6 +333,17 @@ async def test_a_file_that_is_read_is_not_written(desk: Desk):
     assert found.program.destroys == ()
 
 
+async def test_a_summary_of_what_is_in_a_file_is_not_written_to_it(desk: Desk):
+    command = "the main points in hiring.md"
+    assert (await desk.prepared(command, Summarise("in hiring.md"))).program.destroys == ()
+
+
+async def test_a_folder_is_copied_to_a_name_and_a_file_moved_to_a_folder(desk: Desk):
+    await desk.do("copy the notes folder as spare", Copy("the notes folder", "spare"))
+    await desk.do("move the file called plan.csv to tables", Move("plan.csv", "tables"))
+    assert {"/spare/hiring.md", "/tables/plan.csv"} <= desk_files(await desk.state())
+
+
 async def test_groups_are_as_the_command_says(desk: Desk):
     shown = await desk.do("group the files in notes by tag", Group("the files", "topic", 0, False))
     assert [label for label, _ in shown.groups] == ["infra", "people"]

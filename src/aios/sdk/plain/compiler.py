@@ -11,16 +11,14 @@ from aios.errors import BadRequest, Conflict, NotFound
 from aios.sdk.plain import actions, grouping, history, plan, sharing
 from aios.sdk.plain.actions import Action, Program, Summary
 from aios.sdk.plain.kernel import Calls
-from aios.sdk.plain.phrases import Selection, folder_named, parse, place
+from aios.sdk.plain.phrases import Selection, folder_named, matches, parse, place
 from aios.sdk.plain.scene import Scene, joined, missing_above, name, parent, shared_folder
 from aios.sdk.plain.select import ordered, select
 from aios.sdk.plain.verbs import antecedent
 from aios.sdk.plain.words import words
 from aios.syscalls import storage
 
-_RENAMES = re.compile(
-    r"\b(?:rename|new name|name of|call (?:it|the|this)|as (?!well))\b|(?<!folder) (?:named|called)\b", re.I
-)
+_RENAMES = re.compile(r"\b(?:rename|new name|name of|call (?:it|the|this))\b", re.I)
 _INTO = re.compile(r"\b(?:in|inside|into|under|within) (?:the |my |our |folder )*([\w/-]+)", re.I)
 _IN_IT = re.compile(r"\b(?:in|inside|into|within) (?:it|there|that|them)\b|\btherein\b", re.I)
 _SAVES = re.compile(r"\b(?:save|write|put|store|keep|file)\b", re.I)
@@ -247,7 +245,11 @@ class Compiler:
 
     def _renames(self, path: str, aim: str) -> bool:
         """Whether `aim` is a new name, not a folder to be."""
-        return "." in name(aim) or bool(_RENAMES.search(self.command))
+        called = (
+            rf"(?: as|(?<!folder)(?<!directory) (?:named|called)) [\"'“]?[\w/-]*{re.escape(name(aim))}(?!\w)"
+        )
+        said = _RENAMES.search(self.command) or re.search(called, self.command, re.I)
+        return "." in name(aim) or said is not None
 
     def _place(self, path: str, to: str, *, copies: bool) -> None:
         if self.scene.get(to):
@@ -287,6 +289,7 @@ class Compiler:
         if any(each not in named for each in _FILE_NAME.findall(to)):
             to = ""
         if not to:
+            named = [each for each in named if not matches(each, self.scene)]
             to = next((each for each in named if each in said.unknown or each not in what), "")
             said = self.said(what.replace(to, " ")) if to and to in said.unknown else said
         paths = await self.files(said)
