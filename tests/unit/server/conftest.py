@@ -37,7 +37,7 @@ class FakeProcesses:
     def __init__(self) -> None:
         self._table: dict[int, ProcessInfo] = {}
 
-    def attach(self, name: str, *, group: str = "default") -> int:
+    def attach(self, name: str, *, group: str = "default", own: bool = False) -> int:
         for info in self._table.values():
             if (info.name, info.group) == (name, group):
                 return info.pid
