@@ -9,14 +9,14 @@ import msgspec
 import pytest
 
 from aios.bench import commands
-from aios.bench.commands import Answered, Case, Clock, Seed, State
+from aios.bench.commands import Answered, Case, Clock, Expect, Seed, State
 from aios.storage.manager import StorageManager
 
 pytestmark = pytest.mark.anyio
 
 
 def case(**expect: object) -> Case:
-    return Case("one", "find", "tree", "do it", [msgspec.convert(expect, commands.Expect)])
+    return Case("one", "find", "tree", "do it", [msgspec.convert(expect, Expect)])
 
 
 SEEDS = [
@@ -40,19 +40,86 @@ def test_there_are_enough_commands_of_each_kind_and_a_third_is_for_tuning():
     assert len({case.say for case in tune + report}) == len(tune + report)
 
 
-def test_all_paths_of_expectations_are_in_their_trees():
+def test_the_fresh_part_has_eight_of_each_kind_and_trees_of_its_own():
+    cases = {part: commands.cases(part) for part in commands.PARTS}
+    every = [case for part in cases.values() for case in part]
+    assert set(Counter(case.kind for case in cases["fresh"]).values()) == {8}
+    assert len({case.say.lower() for case in every}) == len({case.id for case in every}) == len(every)
+    before = {case.tree for part in ("tune", "report") for case in cases[part]}
+    assert len({case.tree for case in cases["fresh"]} - before) >= 2
+
+
+@pytest.mark.parametrize("part", commands.PARTS)
+def test_all_that_expectations_name_is_in_their_trees(part: str):
     _, trees = commands.trees()
-    for case in commands.cases("tune") + commands.cases("report"):
-        there = {seed.path for seed in trees[case.tree]}
+    for case in commands.cases(part):
+        seeds = {seed.path: seed for seed in trees[case.tree]}
+        there = {path for path, seed in seeds.items() if not seed.binned}
+        folders = {path.rpartition("/")[0] for path in there}
+        versions = {f"={p}@{n}" for p, seed in seeds.items() for n in range(1, len(seed.before) + 1)}
+        versions |= {f"={path}" for path, seed in seeds.items() if seed.binned}
         for expect in case.expect:
             named = [
+                *(expect.paths or []),
+                *expect.optional,
                 *expect.moved,
                 *expect.copied,
                 *expect.gone,
                 *expect.of,
-                *(path for row in expect.clusters or [] for path in row),
+                *(expect.together.files if expect.together else []),
+                *(path for row in [*(expect.clusters or []), *(expect.groups or [])] for path in row),
             ]
             assert set(named) <= there, case.id
+            assert not {*expect.moved.values(), *expect.copied.values()} & there, case.id
+            assert not {*expect.folders} & folders, case.id
+            assert {share.path for share in expect.shares or []} <= there | folders, case.id
+            assert {text for text in expect.files.values() if text.startswith("=")} <= versions, case.id
+            told = " ".join(seeds[path].text.lower() for path in expect.of)
+            assert all(any(word in told for word in row) for row in expect.facts), case.id
+
+
+def done(expect: Expect, seeds: list[Seed], start: State) -> tuple[State, Answered]:
+    """What `expect` asks for, brought about by hand."""
+    texts = {f"={seed.path}": seed.text for seed in seeds}
+    texts |= {f"={s.path}@{n}": text for s in seeds for n, (_, text) in enumerate(s.versions(), 1)}
+    texts["facts"] = " ".join(row[0] for row in expect.facts)
+    end = State(dict(start.files), start.folders | set(expect.folders), list(start.shares))
+    for old, new in expect.copied.items():
+        end.files[new] = end.files[old]
+    rows = expect.clusters or ([expect.together.files] if expect.together else [])
+    homes = {path: f"/home-{n}/{path.rpartition('/')[2]}" for n, row in enumerate(rows) for path in row}
+    for old, new in (expect.moved | homes).items():
+        end.files[new] = end.files.pop(old)
+    for path in expect.gone:
+        del end.files[path]
+    for path, text in expect.files.items():
+        end.files[path] = texts.get(text, text.removeprefix("has:").replace(";", "\n"))
+    if expect.shares is not None:
+        end.shares = [(s.path, sum(s.hours or (2, 2)) / 2, bool(s.password)) for s in expect.shares]
+    answer = Answered(
+        texts["facts"] or str(expect.number),
+        tuple(expect.paths or []),
+        tuple(map(tuple, expect.groups or [])),
+        {share.path: share.password for share in expect.shares or []},
+    )
+    return end, answer
+
+
+@pytest.mark.parametrize("part", commands.PARTS)
+async def test_each_command_is_right_when_done_and_wrong_when_not(part: str, tmp_path: Path):
+    now, trees = commands.trees()
+    clock = Clock(now.timestamp())
+    starts: dict[str, State] = {}
+    async with StorageManager(tmp_path, clock=clock) as storage:
+        for name, seeds in trees.items():
+            await commands.plant(storage, name, seeds, clock)
+            starts[name] = await commands.state(storage, name, clock.now)
+    for case in commands.cases(part):
+        seeds, start = trees[case.tree], starts[case.tree]
+        assert commands.wrong(case, seeds, start, start, Answered()), case.id
+        for expect in case.expect:
+            one = msgspec.structs.replace(case, expect=[expect])
+            assert not commands.wrong(one, seeds, start, *done(expect, seeds, start)), case.id
 
 
 async def test_a_planted_tree_has_its_versions_at_their_times(tmp_path: Path):

@@ -1,7 +1,9 @@
 """Commands in plain language, the trees they are said in, and what must come of them.
 
-They were written before any prompt. What is checked is the tree, the shares and the answer, not the way there:
-any plan that gets them right counts. All that an expectation does not name must be as it was.
+Those of the parts `tune` and `report` were written before any prompt; those of `fresh` afterwards, by someone
+who had seen neither the prompt nor what came of the others. What is checked is the tree, the shares and the
+answer, not the way there: any plan that gets them right counts. All that an expectation does not name must be
+as it was.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from aios.syscalls.storage_records import Stat
 R = TypeVar("R")
 DAY_S = 86_400.0
 HIDDEN = "/."
-PARTS = ("tune", "report")
+PARTS = ("tune", "report", "fresh")
 
 
 class Share(msgspec.Struct, forbid_unknown_fields=True):
@@ -111,7 +113,7 @@ class Answered(msgspec.Struct):
 
 
 def cases(part: str) -> list[Case]:
-    """The commands of `part` ("tune" or "report")."""
+    """The commands of `part` (one of PARTS)."""
     lines = files("aios.bench").joinpath("data", f"plain_{part}.jsonl").read_bytes().splitlines()
     return [msgspec.json.decode(line, type=Case) for line in lines]
 

@@ -1,10 +1,10 @@
 """`aios bench plain`: how many commands in plain language come out right?
 
-The commands, the trees they are said in and what must come of them are in commands.py: a third of them prompts
-may be tuned on, the rest is only reported. Each command gets a tree of its own, planted at the times that it
-speaks of (so the calls go straight to a storage manager, whose clock can be set); the models run in a kernel of
-their own. A command counts if the tree, the shares and the answer are as they must be. What it changed is then
-taken back, and the tree compared with what it was before.
+The commands, the trees they are said in and what must come of them are in commands.py: `tune` is what prompts
+may be tuned on, `report` and `fresh` are only reported, each apart. Each command gets a tree of its own,
+planted at the times that it speaks of (so the calls go straight to a storage manager, whose clock can be set);
+the models run in a kernel of their own. A command counts if the tree, the shares and the answer are as they
+must be. What it changed is then taken back, and the tree compared with what it was before.
 
 `as built`: the model's plans are held to the words of the command, and it is shown what is in the tree near
 them only when its first plan can't be done. `tree shown at once`: with the command already. `without grammar`:
