@@ -265,11 +265,10 @@ class Scheduler:
     def _account(self, run: Run, step: Delta) -> None:
         now = time.monotonic()
         item = run.item
-        if run.ticket.first_token is None:
-            run.ticket.first_token = now
-            self._bus.publish(
-                FirstToken(pid=item.pid, call=run.ticket.call_id, core=self.core.name, slot=run.slot)
-            )
+        if item.quantum_used == 0:
+            run.ticket.first_token = run.ticket.first_token or now
+            who = {"pid": item.pid, "call": run.ticket.call_id, "generated": item.generated}
+            self._bus.publish(FirstToken(**who, core=self.core.name, slot=run.slot))
         item.quantum_used += step.tokens
         item.generated += step.tokens
         self._charge(run, step.tokens)
