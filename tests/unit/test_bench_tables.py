@@ -61,11 +61,11 @@ def test_a_part_of_the_contexts_is_measured_alone_and_the_rest_kept(
 
     monkeypatch.setattr(contexts, "restarts", measured)
     exact = {"kind": "text, greedy", "answers": 100, "exact": 55, "bleu": 0.85, "interrupts": 300}
-    before = {"exact": [exact], "restart": [], "pressure": []}
+    before = {"exact": [exact], "agents": 24, "kv_ram_mb": 48}
     (tmp_path / "result.json").write_text(json.dumps(before))
     contexts.run(tmp_path, model=str(tiny_model), part="restart")
     result = json.loads((tmp_path / "result.json").read_text())
-    assert (result["exact"], result["pressure"]) == ([exact], [])
+    assert (result["exact"], result["pressure"], result["agents"]) == ([exact], [], 24)
     assert [row["tokens"] for row in result["restart"]] == [256]
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(ConfigError, match="exact, restart, pressure"):

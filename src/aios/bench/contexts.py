@@ -51,7 +51,7 @@ def run(
     plotting()  # whoever has no matplotlib should know before, not after
     path = ModelStore().resolve(model)
     before = machine()
-    kept: dict[str, Any] = json.loads((out / "result.json").read_text("utf-8")) if part else {}
+    result = _kept(out / "result.json") if part else {}
     with tempfile.TemporaryDirectory(prefix="aios-contexts-") as folder:
         agents, repeats, answers = (8, 1, 12) if quick else (AGENTS, seeds, 100)
         setup = Setup(model, path, agents, 4, before["machine"]["cores"], Path(folder), context=2048)
@@ -61,13 +61,18 @@ def run(
             "pressure": lambda: pressure(setup, repeats),
         }
         for name in [part] if part else PARTS:
-            kept[name] = asyncio.run(measures[name]())
-    result = {
-        "bench": "contexts", "model": model, "seeds": repeats, "agents": agents, "kv_ram_mb": RAM_MB,
-        **{name: kept.get(name, []) for name in PARTS}, **before,
-    }  # fmt: skip
+            result[name] = asyncio.run(measures[name]())
+    if part in ("", "pressure"):
+        result |= {"seeds": repeats, "agents": agents, "kv_ram_mb": RAM_MB}
+    result |= {"bench": "contexts", "model": model, **before}
     write_result(out, result)
     plot(out / "plot.png", result)
+
+
+def _kept(file: Path) -> dict[str, Any]:
+    """What was measured before, for a part to be added to."""
+    nothing = {"seeds": 0, "agents": 0, "kv_ram_mb": 0, **{part: [] for part in PARTS}}
+    return {**nothing, **json.loads(file.read_text("utf-8"))} if file.exists() else nothing
 
 
 async def pressure(setup: Setup, seeds: int) -> list[dict[str, Any]]:

@@ -144,12 +144,11 @@ class ToolCalls:
             self._away(process.pid, call.name)
             self._processes.seat(process, visit.active)
             function = FunctionCall(name=call.name, arguments=msgspec.json.encode(given).decode())
-            began = time.monotonic()
+            asked, began = ToolCall(id=call.id, function=function), time.monotonic()
             try:
                 with visit.active:
-                    wanted_call = ToolCall(id=call.id, function=function)
-                    result = await self._tools.call(wanted_call, self._caller(visit))
-            finally:
+                    result = await self._tools.call(asked, self._caller(visit))
+            finally:  # of one that fails the wait for its turn counts too
                 visit.ticket.run_s = time.monotonic() - began
             result = self._guard.redactor.value(result)
             self._guard.saw(process, facts, f"tool:{call.name}")

@@ -8,9 +8,9 @@ from typing import Any
 
 from aios.telemetry.plots import plotting
 
-COLOURS = {"wait": "#dd8452", "switch": "#c44e52", "run": "#4c72b0", "tool": "#55a868"}
+COLOURS = {"wait": "#dd8452", "switch": "#8c8c8c", "run": "#4c72b0", "tool": "#55a868"}
 """By the first word of what a process does."""
-MARKS = {"interrupt": ("|", "#c44e52"), "restore": (">", "#222222"), "promote": ("^", "#8172b3")}
+MARKS = {"interrupt": ("x", "#c44e52"), "restore": (">", "#222222"), "promote": ("^", "#8172b3")}
 """Sign and colour of the instants that are drawn, by their first word."""
 MOST_ROWS = 80
 
