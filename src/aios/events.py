@@ -122,7 +122,7 @@ class CoreChanged(Event, frozen=True, tag="core.changed"):
 
 class Promoted(Event, frozen=True, tag="sched.promoted"):
     """A call of `core` has waited for `waited_s` seconds, longer than it should: it counts as
-    `scheduling_class` until it gets a slot."""
+    `scheduling_class` until it leaves the slot that it waits for."""
 
     core: str
     waited_s: float

@@ -7,6 +7,7 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.kernels import until
 
 from aios import plugins
 from aios.config import ContextSettings
@@ -14,6 +15,7 @@ from aios.context.manager import ContextManager
 from aios.cores.core import Capabilities, Ended, Seat, Sequence, Yielded
 from aios.errors import CoreError, DeadlineExceeded
 from aios.events import Dispatched, EventBus, Interrupted, Promoted, Queued
+from aios.scheduler.composed import Composed
 from aios.scheduler.fifo import Fifo
 from aios.scheduler.policy import CLASSES
 from aios.scheduler.priority import Priority
@@ -285,6 +287,21 @@ def test_whatever_the_policies_are_and_whenever_they_change_no_call_is_lost(plan
             assert b.core.most <= capacity
 
     asyncio.run(run())
+
+
+async def test_who_was_raised_is_not_put_out_by_the_next_one_who_was():
+    """Where all wait for longer than `patience_s`, nobody would get anywhere."""
+    async with bench(1, Composed(quantum=8), quantum=8, length=6, patience_s=0.02) as b:
+        with b.bus.subscribe() as events:
+            calls = [b.call(n, pid=n) for n in (1, 2, 3)]
+            await until(lambda: {e.call for e in events.unread() if isinstance(e, Promoted)} >= {2, 3})
+            await b.core.tick(2)
+            assert b.core.inside == {2}
+            calls.append(b.call(4, pid=4))
+            await b.core.tick(30)
+            interrupted = [e.call for e in events.unread() if isinstance(e, Interrupted)]
+    assert interrupted == [1]
+    assert [call.result() for call in calls] == [6] * 4
 
 
 async def test_a_program_is_over_when_its_last_process_is_gone():

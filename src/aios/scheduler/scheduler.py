@@ -192,7 +192,7 @@ class Scheduler:
 
     def _make_ready(self, run: Run) -> None:
         now = time.monotonic()
-        run.item.queued = now
+        run.item.queued, run.item.raised = now, 0
         run.item.resident_tokens = self._seating.cached(run.sequence)
         run.item.context_tokens = len(run.sequence.tokens) + len(run.sequence.generated)
         if run.item.pid in self._paused:
@@ -225,7 +225,7 @@ class Scheduler:
         assert seat is not None  # slots and runs are counted together
         assert self._tasks is not None
         run.slot, run.leaving = seat.slot, ""
-        run.item.quantum_used = run.item.raised = 0
+        run.item.quantum_used = 0
         run.ticket.queue_s += now - run.item.queued
         self._running[run.item] = run
         self._places.take(run.item)
