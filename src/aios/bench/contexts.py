@@ -71,7 +71,7 @@ def run(
 
 def _kept(file: Path) -> dict[str, Any]:
     """What was measured before, for a part to be added to."""
-    nothing = {"seeds": 0, "agents": 0, "kv_ram_mb": 0, **{part: [] for part in PARTS}}
+    nothing: dict[str, Any] = {"seeds": 0, "agents": 0, "kv_ram_mb": 0, **{part: [] for part in PARTS}}
     return {**nothing, **json.loads(file.read_text("utf-8"))} if file.exists() else nothing
 
 
