@@ -45,6 +45,7 @@ class SyscallFinished(Event, frozen=True, tag="syscall.finished"):
     cached_tokens: int = 0
     completion_tokens: int = 0
     queue_s: float = 0.0
+    run_s: float = 0.0
 
 
 class Queued(Event, frozen=True, tag="sched.queued"):
@@ -63,8 +64,12 @@ class Dispatched(Event, frozen=True, tag="sched.dispatched"):
 
 
 class FirstToken(Event, frozen=True, tag="sched.first_token"):
+    """The first token of a stay in a slot. `generated`: tokens of earlier stays; with any, the sequence was
+    interrupted and is restored."""
+
     core: str
     slot: int
+    generated: int = 0
 
 
 class Interrupted(Event, frozen=True, tag="sched.interrupted"):
@@ -117,7 +122,7 @@ class CoreChanged(Event, frozen=True, tag="core.changed"):
 
 class Promoted(Event, frozen=True, tag="sched.promoted"):
     """A call of `core` has waited for `waited_s` seconds, longer than it should: it counts as
-    `scheduling_class` until it gets a slot."""
+    `scheduling_class` until it leaves the slot that it waits for."""
 
     core: str
     waited_s: float

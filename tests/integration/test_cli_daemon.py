@@ -96,6 +96,7 @@ def test_processes_are_listed_and_steered(daemon: Daemon, aios: Callable[..., st
     assert {p["pid"]: p["state"] for p in json.loads(aios("ps", "--json"))}[pid] == "paused"
     aios("resume", str(pid))
     assert json.loads(aios("nice", str(pid), "-5", "--json"))["nice"] == -5
+    assert json.loads(aios("spawn", "bob", "--group", "research/web", "--json"))["group"] == "research/web"
     assert "killed" in aios("kill", str(pid))
     assert "[bold]clerk" not in aios("ps")
     assert "[bold]clerk" in aios("ps", "--all")
@@ -191,11 +192,15 @@ def test_strace_shows_calls_as_they_happen(daemon: Daemon, aios: Callable[..., s
 def test_what_happened_can_be_exported_and_drawn(daemon: Daemon, aios: Callable[..., str]) -> None:
     with Client(daemon.url, agent="seen") as client:
         client.chat(ask("one two three"))
+        client.tools.call("calculator", expression="6*7")
     aios("trace", "export", "trace.json")
     told = json.loads((daemon.folder / "trace.json").read_text())["traceEvents"]
-    assert {"run", "wait"} <= {event["name"] for event in told}
-    assert "2 rows" in aios("timeline", "--png", "trace.png")
+    assert {"run", "wait", "tool calculator"} <= {event["name"] for event in told}
+    tracks = {event["args"]["name"] for event in told if event["name"] in ("process_name", "thread_name")}
+    assert {"agents", "tools", "calculator", "core main", "slot 0"} <= tracks
     (window,) = [p for p in json.loads(aios("ps", "--json")) if p["name"] == "seen"]
+    assert f"{window['pid']} seen" in tracks
+    assert "3 rows" in aios("timeline", "--png", "trace.png")
     assert json.loads(aios("context", str(window["pid"]), "--json"))["messages"] == 1
 
 

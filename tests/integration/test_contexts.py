@@ -66,6 +66,10 @@ async def test_ten_times_more_agents_than_memory_are_served_from_disk(tmp_path: 
         found = [(await kernel.composition(talk.pid)).stats for talk in talks]
         assert sum(stats.from_disk for stats in found) > 0
         assert all(stats.contexts == 1 for stats in found)
+        told = [context for talk in talks for context in (await kernel.composition(talk.pid)).contexts]
+        assert {context.place for context in told} == {"resident", "parked", "swapped"}
+        assert [context.bytes for context in told] == [stats.bytes for stats in found]
+        assert sum(context.bytes for context in told if context.place == "parked") <= 0.35 * 2**20
 
 
 @pytest.mark.parametrize("swap_mb", [64.0, 0.0])

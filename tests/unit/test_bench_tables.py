@@ -1,9 +1,13 @@
 """What benchmarks make of their rows."""
 
+import json
+from pathlib import Path
+
 import pytest
 
-from aios.bench import neighbours, scale, schedule
+from aios.bench import contexts, neighbours, scale, schedule
 from aios.bench.sessions import ROLES, plans
+from aios.errors import ConfigError
 
 
 def test_a_line_is_fitted_with_how_well_it_fits():
@@ -47,3 +51,22 @@ def test_crowds_are_drawn_from_the_seed_and_have_all_roles():
         mine = [plan for plan in crowd if plan.name.startswith(role)]
         assert len(mine) == round(share * 20)
         assert all(least <= len(plan.steps) <= most for plan in mine)
+
+
+def test_a_part_of_the_contexts_is_measured_alone_and_the_rest_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_model: Path
+) -> None:
+    async def measured(*_: object) -> list[dict[str, object]]:
+        return [{"tokens": 256, "kept": True, "first_token_s": 0.5, "range": [0.5, 0.5]}]
+
+    monkeypatch.setattr(contexts, "restarts", measured)
+    exact = {"kind": "text, greedy", "answers": 100, "exact": 55, "bleu": 0.85, "interrupts": 300}
+    before = {"exact": [exact], "agents": 24, "kv_ram_mb": 48}
+    (tmp_path / "result.json").write_text(json.dumps(before))
+    contexts.run(tmp_path, model=str(tiny_model), part="restart")
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert (result["exact"], result["pressure"], result["agents"]) == ([exact], [], 24)
+    assert [row["tokens"] for row in result["restart"]] == [256]
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(ConfigError, match="exact, restart, pressure"):
+        contexts.run(tmp_path, part="restarts")

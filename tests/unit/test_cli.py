@@ -1,11 +1,15 @@
 """The command line, as far as it needs no kernel."""
 
+import io
 import json
 
 import pytest
+from rich.console import Console
 
+from aios.cli import render
 from aios.cli.main import COMMANDS, _run, cli
 from aios.errors import CoreRefused
+from aios.syscalls import ProcessInfo, ProcessUsage
 
 
 @pytest.fixture(autouse=True)
@@ -73,3 +77,22 @@ def test_errors_inside_a_task_group_are_told_like_any_other(monkeypatch, capsys)
     monkeypatch.setattr(cli, "main", fail)
     assert _run(["ps"]) == 1
     assert capsys.readouterr().err == "aios: It says no. Ask nicely.\n"
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [(0.003, "3 ms"), (1.25, "1.25 s"), (99.999, "1:40"), (599.9, "10:00"), (7200, "2:00:00")],
+)
+def test_times_are_told_for_people(value: float, told: str) -> None:
+    assert render.seconds(value) == told
+
+
+def test_names_of_processes_can_be_read_on_a_narrow_terminal() -> None:
+    busy = ProcessInfo(
+        pid=12, name="researcher-7", parent=1, group="default", state="running", kv="resident",
+        kv_tokens=1234, level=19, waiting_s=0.33, attained=12345,
+        usage=ProcessUsage(calls=12, prompt_tokens=123456, cached_tokens=12345, interrupts=3),
+    )  # fmt: skip
+    console = Console(width=80, file=io.StringIO())
+    console.print(render.process_table([busy]))
+    assert "research" in console.file.getvalue()

@@ -5,13 +5,19 @@ import contextlib
 import time
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.kernels import until
 
+from aios import plugins
 from aios.config import ContextSettings
 from aios.context.manager import ContextManager
 from aios.cores.core import Capabilities, Ended, Seat, Sequence, Yielded
 from aios.errors import CoreError, DeadlineExceeded
 from aios.events import Dispatched, EventBus, Interrupted, Promoted, Queued
+from aios.scheduler.composed import Composed
 from aios.scheduler.fifo import Fifo
+from aios.scheduler.policy import CLASSES
 from aios.scheduler.priority import Priority
 from aios.scheduler.rr import RoundRobin
 from aios.scheduler.scheduler import Scheduler
@@ -236,6 +242,66 @@ async def test_the_policy_changes_while_calls_wait_and_none_is_lost():
         b.scheduler.resume(3)
         await b.core.tick(4)
     assert [c.result() for c in (first, low, held, high)] == [3] * 4
+
+
+moments = st.sampled_from(
+    ["call", "call", "tick", "tick", "cancel", "pause", "resume", *plugins.names(plugins.POLICIES)]
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(moments, st.integers(0, 9)), max_size=40), st.integers(1, 3))
+def test_whatever_the_policies_are_and_whenever_they_change_no_call_is_lost(plan, capacity) -> None:
+    async def run() -> None:
+        async with bench(capacity, Fifo()) as b:
+            cancelled: set[asyncio.Task] = set()
+            for what, number in plan:
+                match what:
+                    case "call":
+                        many = len(b.calls) + 1
+                        b.call(
+                            many, pid=number, program=f"p{number % 4}", group="ab"[number % 2],
+                            scheduling_class=CLASSES[number % 4], deadline=time.monotonic() + 100 + number,
+                        )  # fmt: skip
+                    case "tick":
+                        await b.core.tick(1)
+                    case "cancel" if b.calls:
+                        cancelled.add(b.calls[number % len(b.calls)])
+                        b.calls[number % len(b.calls)].cancel()
+                    case "pause":
+                        b.scheduler.pause(number)
+                    case "resume":
+                        b.scheduler.resume(number)
+                    case "cancel":
+                        pass
+                    case policy:
+                        b.scheduler.set_policy(plugins.load(plugins.POLICIES, policy)(quantum=2))
+            for pid in range(10):
+                b.scheduler.resume(pid)
+            await b.core.tick(8 * len(b.calls) + 8)
+            assert all(call.done() for call in b.calls)
+            assert [call.result() for call in b.calls if call not in cancelled] == [3] * sum(
+                call not in cancelled for call in b.calls
+            )
+            assert (b.scheduler.waiting, b.scheduler.running, len(b.scheduler.policy)) == (0, 0, 0)
+            assert b.core.most <= capacity
+
+    asyncio.run(run())
+
+
+async def test_who_was_raised_is_not_put_out_by_the_next_one_who_was():
+    """Where all wait for longer than `patience_s`, nobody would get anywhere."""
+    async with bench(1, Composed(quantum=8), quantum=8, length=6, patience_s=0.02) as b:
+        with b.bus.subscribe() as events:
+            calls = [b.call(n, pid=n) for n in (1, 2, 3)]
+            await until(lambda: {e.call for e in events.unread() if isinstance(e, Promoted)} >= {2, 3})
+            await b.core.tick(2)
+            assert b.core.inside == {2}
+            calls.append(b.call(4, pid=4))
+            await b.core.tick(30)
+            interrupted = [e.call for e in events.unread() if isinstance(e, Interrupted)]
+    assert interrupted == [1]
+    assert [call.result() for call in calls] == [6] * 4
 
 
 async def test_a_program_is_over_when_its_last_process_is_gone():

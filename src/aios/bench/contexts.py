@@ -4,10 +4,11 @@ and whether interrupted answers are the ones that there would have been."""
 from __future__ import annotations
 
 import asyncio
+import json
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from aios.bench.modes import BACKOFF, Setup, served
 from aios.bench.report import machine, write_result
 from aios.bench.sessions import INSTRUCTIONS, WORDS, plans, run_sessions
 from aios.config import parse
+from aios.errors import ConfigError
 from aios.kernel.kernel import Kernel
 from aios.models.store import ModelStore
 from aios.syscalls import Completion, Generate, Message, Sampling
@@ -31,27 +33,46 @@ WAYS = {
     "lru, no swap": "aios-rr-lru-noswap",
     "nothing kept": "aios-rr-bare",
 }
-RAM_MB = 48
-"""Of parking memory: room for about six contexts of the middle of a session."""
+PARTS = ("exact", "restart", "pressure")
+"""What is measured: interrupted answers, a restart of the kernel, and more agents than memory."""
+AGENTS = 12
+RAM_MB = 24
+"""Of parking memory: room for about three contexts of the middle of a session."""
 LENGTHS = (256, 1024, 1900)
 
 
-def run(out: Path, *, model: str = MODEL, quick: bool = False, seeds: int = 5, **_: Any) -> None:
-    """Measure and write `result.json` and `plot.png` to `out`. `seeds`: repetitions."""
+def run(
+    out: Path, *, model: str = MODEL, quick: bool = False, seeds: int = 5, part: str = "", **_: Any
+) -> None:
+    """Measure and write `result.json` and `plot.png` to `out`. `seeds`: repetitions. `part`: measure one of
+    PARTS only, and keep the others as they are in `out`. Raises ConfigError: there is no such part."""
+    if part and part not in PARTS:
+        raise ConfigError(f"The bench has no part {part!r}.", f"Its parts are {', '.join(PARTS)}.")
     plotting()  # whoever has no matplotlib should know before, not after
     path = ModelStore().resolve(model)
     before = machine()
+    result = _kept(out / "result.json") if part else {}
     with tempfile.TemporaryDirectory(prefix="aios-contexts-") as folder:
-        agents, repeats, answers = (8, 1, 12) if quick else (24, seeds, 100)
+        agents, repeats, answers = (8, 1, 12) if quick else (AGENTS, seeds, 100)
         setup = Setup(model, path, agents, 4, before["machine"]["cores"], Path(folder), context=2048)
-        result = {
-            "bench": "contexts", "model": model, "seeds": repeats, "agents": agents, "kv_ram_mb": RAM_MB,
-            "exact": asyncio.run(Answers(path, Path(folder), answers).table()),
-            "restart": asyncio.run(restarts(path, Path(folder), repeats)),
-            "pressure": asyncio.run(pressure(setup, repeats)), **before,
-        }  # fmt: skip
+        measures: dict[str, Callable[[], Coroutine[Any, Any, list[dict[str, Any]]]]] = {
+            "exact": Answers(path, Path(folder), answers).table,
+            "restart": lambda: restarts(path, Path(folder), repeats),
+            "pressure": lambda: pressure(setup, repeats),
+        }
+        for name in [part] if part else PARTS:
+            result[name] = asyncio.run(measures[name]())
+    if part in ("", "pressure"):
+        result |= {"seeds": repeats, "agents": agents, "kv_ram_mb": RAM_MB}
+    result |= {"bench": "contexts", "model": model, **before}
     write_result(out, result)
     plot(out / "plot.png", result)
+
+
+def _kept(file: Path) -> dict[str, Any]:
+    """What was measured before, for a part to be added to."""
+    nothing: dict[str, Any] = {"seeds": 0, "agents": 0, "kv_ram_mb": 0, **{part: [] for part in PARTS}}
+    return {**nothing, **json.loads(file.read_text("utf-8"))} if file.exists() else nothing
 
 
 async def pressure(setup: Setup, seeds: int) -> list[dict[str, Any]]:
@@ -114,8 +135,29 @@ async def _ask(kernel: Kernel, talk: Sequence[Message]) -> Completion:
 def plot(path: Path, result: dict[str, Any]) -> None:
     """Makespan and KV hits by what becomes of contexts; time to the first token after a restart."""
     pyplot = plotting()
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(12, 4.4))
-    ways = list(WAYS)
+    figure, (exact, left, right) = pyplot.subplots(1, 3, figsize=(17, 4.4))
+    _plot_exact(exact, result["exact"])
+    _plot_pressure(left, result)
+    _plot_restarts(right, result["restart"])
+    figure.tight_layout()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)
+
+
+def _plot_exact(axes: Any, rows: Sequence[dict[str, Any]]) -> None:
+    bars = axes.barh([row["kind"] for row in rows], [100 * row["exact"] / row["answers"] for row in rows])
+    axes.bar_label(
+        bars, [f"BLEU {row['bleu']:.3f}, {row['interrupts']} interrupts" for row in rows], fontsize=8,
+        label_type="center", color="white",
+    )  # fmt: skip
+    axes.invert_yaxis()
+    axes.set_xlim(0, 100)
+    axes.set_xlabel(f"% of {rows[0]['answers'] if rows else 0} answers the same as without interrupts")
+
+
+def _plot_pressure(left: Any, result: dict[str, Any]) -> None:
+    ways = [way for way in WAYS if any(row["mode"] == way for row in result["pressure"])]
     found = [[row for row in result["pressure"] if row["mode"] == way] for way in ways]
     middle = [statistics.median(row["makespan_s"] for row in rows) for rows in found]
     low = [m - min(row["makespan_s"] for row in rows) for m, rows in zip(middle, found, strict=True)]
@@ -126,8 +168,11 @@ def plot(path: Path, result: dict[str, Any]) -> None:
     left.tick_params(axis="x", rotation=15, labelsize=8)
     left.set_ylabel("makespan, s (with KV hits)")
     left.set_title(f"{result['agents']} agents, {result['kv_ram_mb']} MB for contexts", fontsize=10)
+
+
+def _plot_restarts(right: Any, found: Sequence[dict[str, Any]]) -> None:
     for shift, kept, label in ((-0.2, True, "swapped"), (0.2, False, "computed again")):
-        rows = [row for row in result["restart"] if row["kept"] is kept]
+        rows = [row for row in found if row["kept"] is kept]
         bars = right.bar(
             [i + shift for i in range(len(rows))], [row["first_token_s"] for row in rows], 0.4, label=label
         )
@@ -136,7 +181,3 @@ def plot(path: Path, result: dict[str, Any]) -> None:
     right.set_xlabel("words of conversation, in tokens about")
     right.set_ylabel("first token after a restart, s")
     right.legend()
-    figure.tight_layout()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
-    pyplot.close(figure)

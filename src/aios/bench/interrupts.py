@@ -19,8 +19,8 @@ from aios.config import parse
 from aios.kernel.kernel import Kernel
 from aios.syscalls import Completion, Generate, Message, Sampling
 
-TOKENS = 24
-QUANTUM = 6
+TOKENS = 16
+QUANTUM = 4
 TOGETHER = 6
 
 
@@ -91,8 +91,8 @@ class Answers:
                 yield kernel
             return
         options = NativeOptions(
-            model=str(self._model), slots=1, context=2048, threads=threads, cache_ram_mb=0, http_threads=16,
-            batch=kind.batch,
+            model=str(self._model), slots=TOGETHER, context=512, threads=threads, cache_ram_mb=0,
+            http_threads=16, batch=kind.batch,
         )  # fmt: skip
         async with native_server(options) as url:
             core = {

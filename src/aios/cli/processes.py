@@ -54,7 +54,12 @@ def context(pid: int, as_json: bool, state_dir: Path | None) -> None:
     """Show what the window of the last call of process PID holds."""
     with connect(state_dir) as client:
         told = client.context(pid)
-    render.show_json(told) if as_json else render.show(render.context_table(told))
+    if as_json:
+        render.show_json(told)
+        return
+    render.show(render.context_table(told))
+    if told.contexts:
+        render.show(render.kv_table(told.contexts))
 
 
 @click.command()

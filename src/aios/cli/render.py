@@ -11,8 +11,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from aios.syscalls import ContextInfo, GroupInfo, ProcessInfo
+from aios.syscalls import ContextInfo, ContextState, GroupInfo, ProcessInfo
 
+WIDE = 160
+"""Columns of what is no terminal: a file, a pipe."""
 STYLES = {"running": "green", "ready": "yellow", "paused": "magenta", "killed": "red", "exited": "dim"}
 
 
@@ -22,14 +24,19 @@ def show_json(value: Any) -> None:
 
 
 def show(renderable: Any) -> None:
-    Console().print(renderable)
+    """To a terminal, as wide as that is; else as wide as need be."""
+    console = Console()
+    console.print(renderable, width=None if console.is_terminal else max(WIDE, console.width))
 
 
 def seconds(value: float) -> str:
-    """A time for people: 3 ms, 1.25 s, 4:05."""
+    """A time for people: 3 ms, 1.25 s, 4:05, 2:00:00."""
     if value < 0.0995:
         return f"{value * 1000:.0f} ms"
-    return f"{value:.2f} s" if value < 100 else f"{value // 60:.0f}:{value % 60:02.0f}"
+    if value < 99.995:
+        return f"{value:.2f} s"
+    minutes, rest = divmod(round(value), 60)
+    return f"{minutes}:{rest:02}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
 
 
 def size(value: float) -> str:
@@ -69,13 +76,16 @@ def process_table(processes: Iterable[ProcessInfo]) -> Table:
         "LVL": {""},
         "INT": {"0"},
     }
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for name, cell in list(columns.items()):
         if {cell(p) for p in shown} <= plain.get(name, set()):
             del columns[name]
             continue
         left = name in ("NAME", "GROUP", "STATE", "CLASS", "KV")
-        table.add_column(name, justify="left" if left else "right", no_wrap=name != "NAME")
+        named = name == "NAME"
+        table.add_column(
+            name, justify="left" if left else "right", no_wrap=not named, min_width=8 if named else None
+        )
     for p in shown:
         table.add_row(*(cell(p) for cell in columns.values()))
     return table
@@ -103,9 +113,26 @@ def context_table(context: ContextInfo) -> Table:
     table.caption = (
         f"{stats.contexts} contexts, {size(stats.bytes)}; tokens of KV from "
         + ", ".join(f"{place} {tokens}" for place, tokens in found.items())
-        + f", computed {stats.computed}"
         + (f"; {seconds(stats.mean_gap_s)} between calls" if stats.mean_gap_s else "")
     )
+    return table
+
+
+def kv_table(contexts: Iterable[ContextState]) -> Table:
+    """Where the KV of each context is."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("CONTEXT", "CORE", "PLACE", "TOKENS", "SIZE", "IDLE"):
+        table.add_column(name, justify="left" if name in ("CORE", "PLACE") else "right")
+    for each in contexts:
+        place = f"{each.place}, copied" if each.copied and each.place == "parked" else each.place
+        table.add_row(
+            str(each.context),
+            escape(each.core),
+            place,
+            str(each.tokens),
+            size(each.bytes),
+            seconds(each.idle_s),
+        )
     return table
 
 

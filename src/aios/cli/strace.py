@@ -19,6 +19,7 @@ from aios.events import (
     KernelChanged,
     Lost,
     ProcessChanged,
+    Promoted,
     Queued,
     SyscallFinished,
     SyscallStarted,
@@ -68,7 +69,7 @@ def _words(event: AnyEvent) -> str:
                 f"{event.cached} of {event.tokens} tokens have their KV"
             )
         case FirstToken():
-            return "  first token"
+            return f"  restored after {event.generated} tokens" if event.generated else "  first token"
         case Interrupted():
             return f"  interrupted ({event.why}) after {event.generated} tokens"
         case Finished():
@@ -82,6 +83,8 @@ def _words(event: AnyEvent) -> str:
                 f"  window of {event.window} outgrown ({event.policy}): {event.left_out} messages left out, "
                 f"{event.kept} kept, {event.tokens} tokens"
             )
+        case Promoted():
+            return f"  waited {render.seconds(event.waited_s)}: counts as {event.scheduling_class} now"
         case ProcessChanged():
             return f"process {event.state} {event.reason}"
         case Lost():

@@ -31,7 +31,7 @@ from aios.context.swap import Label, SwapSpace
 from aios.context.worth import Gaps, Worth
 from aios.cores.core import ContextSpec, Copy, KvOp, Load, Save, Seat, Sequence, SwapIn, Truncate
 from aios.events import ContextMoved, EventBus
-from aios.syscalls import ContextStats
+from aios.syscalls import ContextState, ContextStats
 
 MIN_REUSE = 8
 """Below so many tokens computing is as quick as copying."""
@@ -130,6 +130,17 @@ class Residency:
         size = sum(self.worth.size(len(e.tokens)) for e in mine)
         counted = self._stats.get(pid, ContextStats())
         return msgspec.structs.replace(counted, contexts=len(mine), bytes=size, mean_gap_s=self._gaps.mean(pid))
+
+    def contexts(self, pid: int, core: str) -> list[ContextState]:
+        now = self._now()
+        return [
+            ContextState(
+                context=e.id, core=core, place=e.place or "dropped", tokens=len(e.tokens),
+                bytes=self.worth.size(len(e.tokens)), copied=e.file is not None,
+                idle_s=0.0 if e.running else now - e.since,
+            )
+            for e in sorted(self._of.get(pid, ()), key=lambda e: -e.used)
+        ]  # fmt: skip
 
     def declare(self, pid: int, seconds: float) -> None:
         self._gaps.declare(pid, seconds, self._now())

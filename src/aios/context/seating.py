@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, Protocol
 
 from aios.cores.core import Seat, Sequence
-from aios.syscalls import ContextStats
+from aios.syscalls import ContextState, ContextStats
 
 Place = Literal["resident", "parked", "swapped", "dropped", ""]
 
@@ -58,6 +58,10 @@ class Seating(Protocol):
         """What became of the contexts of a process."""
         ...
 
+    def contexts(self, pid: int, core: str) -> list[ContextState]:
+        """Those that a process has on this core, which is called `core`; the newest first."""
+        ...
+
 
 class PlainSeating:
     """Slots of a core that keeps no contexts: numbered places."""
@@ -100,3 +104,6 @@ class PlainSeating:
 
     def stats(self, pid: int) -> ContextStats:
         return ContextStats()
+
+    def contexts(self, pid: int, core: str) -> list[ContextState]:
+        return []

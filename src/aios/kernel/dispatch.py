@@ -298,7 +298,7 @@ class Dispatcher:
             SyscallFinished(
                 pid=process.pid, call=active.id, kind=active.kind, seconds=took.total_s, error=error,
                 prompt_tokens=usage.prompt_tokens, cached_tokens=usage.cached_tokens,
-                completion_tokens=usage.completion_tokens, queue_s=took.queue_s,
+                completion_tokens=usage.completion_tokens, queue_s=took.queue_s, run_s=took.run_s,
             )
         )  # fmt: skip
         del self._visits[active.id]

@@ -143,7 +143,8 @@ class Kernel:
         """What the window of the last call of a process holds, and what became of its contexts. Raises
         NotFound."""
         told = await self._need().windows.composition(self.processes.get(pid))
-        return msgspec.structs.replace(told, stats=self._pool.context_stats(pid))
+        stats, contexts = self._pool.context_stats(pid), self._pool.contexts(pid)
+        return msgspec.structs.replace(told, stats=stats, contexts=contexts)
 
     # -- what it is --------------------------------------------------------------------------------
 

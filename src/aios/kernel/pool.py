@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import difflib
+import itertools
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterable, Set
 from contextlib import asynccontextmanager
@@ -19,7 +20,7 @@ from aios.events import CoreChanged, EventBus
 from aios.kernel.status import CoreStatus, ModelInfo
 from aios.scheduler.scheduler import Scheduler
 from aios.scheduler.ticket import Standing
-from aios.syscalls import ContextStats, Embed, Generate
+from aios.syscalls import ContextState, ContextStats, Embed, Generate
 
 C = TypeVar("C", Generate, Embed)
 State = Literal["starting", "ready", "closed"]
@@ -208,6 +209,11 @@ class Pool:
             bytes=sum(each.bytes for each in found),
             mean_gap_s=min((each.mean_gap_s for each in found if each.computed), default=0.0),
         )
+
+    def contexts(self, pid: int) -> tuple[ContextState, ...]:
+        """The contexts of a process that there are, on all cores."""
+        found = [member.scheduler.contexts.seating.contexts(pid, member.core.name) for member in self._members]
+        return tuple(itertools.chain.from_iterable(found))
 
     # -- what there is -----------------------------------------------------------------------------
 

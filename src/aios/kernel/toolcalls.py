@@ -144,8 +144,12 @@ class ToolCalls:
             self._away(process.pid, call.name)
             self._processes.seat(process, visit.active)
             function = FunctionCall(name=call.name, arguments=msgspec.json.encode(given).decode())
-            with visit.active:
-                result = await self._tools.call(ToolCall(id=call.id, function=function), self._caller(visit))
+            asked, began = ToolCall(id=call.id, function=function), time.monotonic()
+            try:
+                with visit.active:
+                    result = await self._tools.call(asked, self._caller(visit))
+            finally:  # of one that fails the wait for its turn counts too
+                visit.ticket.run_s = time.monotonic() - began
             result = self._guard.redactor.value(result)
             self._guard.saw(process, facts, f"tool:{call.name}")
             visit.ticket.queue_s, visit.ticket.run_s = result.waited_s, result.run_s

@@ -191,7 +191,8 @@ class Scheduler:
     # -- slots -------------------------------------------------------------------------------------
 
     def _make_ready(self, run: Run) -> None:
-        run.item.queued = now = time.monotonic()
+        now = time.monotonic()
+        run.item.queued, run.item.raised = now, 0
         run.item.resident_tokens = self._seating.cached(run.sequence)
         run.item.dropped_tokens = self._seating.dropped(run.sequence)
         run.item.context_tokens = len(run.sequence.tokens) + len(run.sequence.generated)
@@ -225,7 +226,7 @@ class Scheduler:
         assert seat is not None  # slots and runs are counted together
         assert self._tasks is not None
         run.slot, run.leaving = seat.slot, ""
-        run.item.quantum_used = run.item.raised = 0
+        run.item.quantum_used = 0
         run.ticket.queue_s += now - run.item.queued
         self._running[run.item] = run
         self._places.take(run.item)
@@ -265,11 +266,10 @@ class Scheduler:
     def _account(self, run: Run, step: Delta) -> None:
         now = time.monotonic()
         item = run.item
-        if run.ticket.first_token is None:
-            run.ticket.first_token = now
-            self._bus.publish(
-                FirstToken(pid=item.pid, call=run.ticket.call_id, core=self.core.name, slot=run.slot)
-            )
+        if item.quantum_used == 0:
+            run.ticket.first_token = run.ticket.first_token or now
+            who = {"pid": item.pid, "call": run.ticket.call_id, "generated": item.generated}
+            self._bus.publish(FirstToken(**who, core=self.core.name, slot=run.slot))
         item.quantum_used += step.tokens
         item.generated += step.tokens
         self._charge(run, step.tokens)

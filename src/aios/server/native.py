@@ -10,6 +10,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from aios.access.decision import within
 from aios.access.keys import Agent
 from aios.config import GroupSettings
 from aios.errors import Forbidden, NotFound
@@ -125,6 +126,8 @@ class Native:
             return body.reply(self._visible(known, call.all))
         if isinstance(call, SendSignal | Nice):
             return await self._trap(request, self._actor(caller, call.pid), call)
+        if isinstance(call, Spawn):
+            return await self._trap(request, self._parent(caller, known, call), call)
         return await self._trap(request, caller.pid, call)
 
     async def processes(self, request: Request) -> Response:
@@ -136,7 +139,8 @@ class Native:
         """Make a child process of the caller."""
         known = self._gate.credentials(request)
         call = body.decode(await body.read(request, self._limit), Spawn)
-        return await self._trap(request, self._gate.caller(request, known).pid, call, status=201)
+        parent = self._parent(self._gate.caller(request, known), known, call)
+        return await self._trap(request, parent, call, status=201)
 
     async def process(self, request: Request) -> Response:
         """Describe one process."""
@@ -249,6 +253,13 @@ class Native:
             return self._gate.operator()
         mend = "A process may signal itself and those below it; others take a key of group 'admin'."
         raise Forbidden(f"{caller.name!r} may not signal process {pid}.", mend)
+
+    def _parent(self, caller: Caller, known: Credentials, call: Spawn) -> int:
+        """Whose child is made: `caller`'s; the operator's where the daemon's own token asks for one of another
+        group."""
+        foreign = call.group and not within(caller.group, call.group)
+        proven = known.admin and not known.name and not known.open
+        return self._gate.operator() if foreign and proven else caller.pid
 
     def _visible(self, known: Credentials, all: bool) -> ProcessList:
         listed = self._kernel.processes.list(all)

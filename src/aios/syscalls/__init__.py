@@ -34,6 +34,7 @@ from aios.syscalls.llm import (
 from aios.syscalls.memory import MemoryCall
 from aios.syscalls.process import (
     ContextInfo,
+    ContextState,
     ContextStats,
     DeclarePlan,
     Exit,
@@ -78,6 +79,7 @@ __all__ = [
     "Choice",
     "Completion",
     "ContextInfo",
+    "ContextState",
     "ContextStats",
     "DeclarePlan",
     "Delta",

@@ -84,10 +84,24 @@ class ContextStats(Record, frozen=True):
     mean_gap_s: float = 0.0
 
 
+class ContextState(Record, frozen=True):
+    """One context of a process: its number in events, and where its KV is. `copied`: there is a file of it, so
+    its RAM can be given up at once. `idle_s`: seconds since it was used."""
+
+    context: int
+    core: str
+    place: Literal["resident", "parked", "swapped", "dropped"]
+    tokens: int
+    bytes: int
+    copied: bool = False
+    idle_s: float = 0.0
+
+
 class ContextInfo(Record, frozen=True):
     """What is in the window of a process's last call, in tokens: `system` (the leading system messages and
     what the template adds), memory `blocks`, descriptions of `tools`, `history`; `free` is left for the
-    answer. `messages`: how many. `stats`: what became of the KV of all its contexts."""
+    answer. `messages`: how many. `stats`: what became of the KV of all its contexts; `contexts`: those there
+    are now, the newest first."""
 
     pid: int
     window: int
@@ -98,6 +112,7 @@ class ContextInfo(Record, frozen=True):
     messages: int
     blocks: int = 0
     stats: ContextStats = ContextStats()
+    contexts: tuple[ContextState, ...] = ()
 
 
 class GroupInfo(Record, frozen=True):

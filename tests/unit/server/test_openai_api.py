@@ -236,6 +236,13 @@ async def test_headers_can_say_what_the_body_can(stand: Any) -> None:
     assert (call.priority, call.scheduling_class, call.window) == (-2, "batch", "summarize")
 
 
+async def test_a_header_that_says_0_or_no_is_stronger_than_the_body_too(stand: Any) -> None:
+    async with stand.client(x_priority="0", x_blocks="false") as client:
+        await client.post(CHAT, json={**ASK, "priority": 7, "blocks": True})
+    (_, call) = stand.kernel.made[-1]
+    assert (call.priority, call.blocks) == (0, False)
+
+
 @pytest.mark.parametrize("name", ["X-Priority", "X-Scheduling-Class", "X-Window"])
 async def test_a_header_of_a_wrong_value_is_named(stand: Any, name: str) -> None:
     async with stand.client(**{name.lower().replace("-", "_"): "urgent"}) as client:
