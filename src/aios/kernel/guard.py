@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,7 +22,7 @@ from aios.access.approvals import Answer, Approval, Approvals, Standing
 from aios.access.audit import Audited, AuditLog, AuditReport, AuditRow, exported
 from aios.access.decision import AccessPolicy, Decision, Effect, Facts, Subject, agent_id
 from aios.access.globs import Names
-from aios.access.grants import Grant, Granted, Grants, Whom
+from aios.access.grants import Granted, Grants, Kept, Whom
 from aios.access.labels import Labels, from_facts
 from aios.access.redact import Redactor
 from aios.access.secrets import Vault
@@ -53,7 +54,8 @@ class Guard:
         self.policy: AccessPolicy = plugins.load(plugins.ACCESS, settings.policy)(settings)
         self.vault = Vault(folder / "secrets.json", key, redactor)
         self.audit = AuditLog(key, redactor, folder / "audit.checkpoints")
-        self.grants, self.labels = Grants(), Labels()
+        self.grants = Grants(keep=self._keep_grants, groups_of=self.policy.groups_of)
+        self.labels = Labels()
         self.approvals = Approvals(settings.approval_ttl_s)
         self._settings = settings
         self._subjects: dict[int, Subject] = {}
@@ -66,8 +68,7 @@ class Guard:
             if row.value is not None:
                 kept[row.kind][row.name] = msgspec.json.decode(row.value, type=_KINDS[row.kind])
         self.approvals.restore(kept["approval"].values(), kept["standing"].values())
-        for granted in kept["grant"].values():
-            self.grants.put(granted)
+        self.grants.restore(kept["grant"].values())
         self.labels = Labels(kept["labels"])
         self.asking = Asking(self._settings, self.approvals, journal, self._bus)
 
@@ -207,16 +208,19 @@ class Guard:
         decided = await self.check(
             by, "grant.give", granted.resource, msgspec.to_builtins(granted), _owned(granted.owner)
         )
-        self.grants.put(granted)
-        await self._journal.commit_access([_row("grant", _grant_name(granted), granted)], [decided])
+        await self.grants.give(granted, [decided])
 
     async def revoke(self, by: Process, owner: str, resource: str, whom: Whom, name: str) -> None:
         """Raises Forbidden, NotFound."""
-        granted = Granted(owner=owner, resource=resource, grant=Grant(whom=whom, name=name))
-        decided = await self.check(by, "grant.take", resource, msgspec.to_builtins(granted), _owned(owner))
-        if not self.grants.take_back(owner, resource, whom, name):
+        asked = {"owner": owner, "resource": resource, "whom": whom, "name": name}
+        decided = await self.check(by, "grant.take", resource, asked, _owned(owner))
+        if not await self.grants.take_back(owner, resource, whom, name, [decided]):
+            self._journal.decided(decided)
             raise NotFound(f"{owner!r} granted nothing on {resource!r} to {name!r}.", "List the grants.")
-        await self._journal.commit_access([_row("grant", _grant_name(granted), None)], [decided])
+
+    async def _keep_grants(self, changed: Kept, decided: Sequence[Audited]) -> None:
+        rows = [_row("grant", " ".join(key), granted) for key, granted in changed.items()]
+        await self._journal.commit_access(rows, decided)
 
     # -- the audit log ---------------------------------------------------------------------------------
 
@@ -226,6 +230,12 @@ class Guard:
         """Put an administrator's act into the audit log."""
         decision = Decision(effect=effect, rule="operator", why=why)
         self._journal.decided(_audited(process, action, resource, decision, 0))
+
+    async def keep_house(self) -> None:
+        """Forget what is over, and sign what there is by now."""
+        with suppress(JournalUnavailable):
+            await self.grants.expire()
+        await self.checkpoint()
 
     async def checkpoint(self) -> None:
         """Sign what is on disk of the audit log. That it can't be is logged: nothing depends on it but
@@ -276,10 +286,6 @@ def _audited(
 def _owned(owner: str) -> Facts:
     """Nobody but the owner and admins: not even those of its group."""
     return {"owner": owner, "owner_group": ""}
-
-
-def _grant_name(granted: Granted) -> str:
-    return " ".join(granted.key)
 
 
 def _row(kind: Any, name: str, value: object) -> AccessRow:

@@ -75,9 +75,8 @@ class Blocks:
 
     async def list(self, who: Identity) -> tuple[Block, ...]:
         """All that `who` may read, its own and those shared with it, oldest first."""
-        now = self._store.clock()
         rows = await self._store.database.read(
-            lambda db: entries.visible(db, who, Filter(kinds=("block",)), now)
+            lambda db: entries.visible(db, who, Filter(kinds=("block",)), self._store.grants)
         )
         return tuple([await self.get(who, row.id) for row in rows])
 

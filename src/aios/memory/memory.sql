@@ -90,3 +90,7 @@ CREATE TABLE ends (
 -- The default backing store of swapped bodies, and the keys in any backing store that nothing needs any more.
 CREATE TABLE swapped (key TEXT PRIMARY KEY, digest BLOB NOT NULL, data BLOB NOT NULL);
 CREATE TABLE doomed (key TEXT PRIMARY KEY) WITHOUT ROWID;
+
+-- migration 2
+-- Grants are kept by access control, with all others; those of before are handed over when memory opens.
+ALTER TABLE grants RENAME TO old_grants;

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from aios.access.approvals import Answer, Approval, ApprovalState, Standing
 from aios.access.audit import AuditReport, AuditRow
 from aios.access.decision import agent_id
-from aios.access.grants import Grant, Granted, Whom
+from aios.access.grants import Granted
 from aios.access.secrets import SecretInfo
 from aios.errors import BadRequest, NotFound
 from aios.events import ApprovalAsked, KernelChanged
@@ -25,6 +25,7 @@ from aios.kernel.identities import AgentInfo, agents
 from aios.server import body, sse
 from aios.server.auth import Gate
 from aios.server.endpoint import Endpoint
+from aios.syscalls.memory_records import Grant, Whom
 
 if TYPE_CHECKING:
     from aios.kernel.kernel import Kernel
