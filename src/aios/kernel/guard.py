@@ -7,6 +7,7 @@ carry labels on."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,8 +18,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from aios import plugins
-from aios.access import master
+from aios.access import archive, master
 from aios.access.approvals import Answer, Approval, Approvals, Standing
+from aios.access.archive import Archived
 from aios.access.audit import Audited, AuditLog, AuditReport, AuditRow, exported
 from aios.access.decision import AccessPolicy, Decision, Effect, Facts, Subject, agent_id
 from aios.access.globs import Names
@@ -59,13 +61,14 @@ class Guard:
         self.approvals = Approvals(settings.approval_ttl_s)
         self._settings = settings
         self._subjects: dict[int, Subject] = {}
+        self._archiving = asyncio.Lock()
 
     def open(self, journal: Journal, processes: ProcessTable, rows: Iterable[AccessRow]) -> None:
         """Take over what an earlier kernel left."""
         self._journal, self._reader = journal, Reader(processes)
         kept: dict[str, dict[str, Any]] = {"approval": {}, "standing": {}, "grant": {}, "labels": {}}
         for row in rows:
-            if row.value is not None:
+            if row.value is not None and row.kind in _KINDS:
                 kept[row.kind][row.name] = msgspec.json.decode(row.value, type=_KINDS[row.kind])
         self.approvals.restore(kept["approval"].values(), kept["standing"].values())
         self.grants.restore(kept["grant"].values())
@@ -252,7 +255,19 @@ class Guard:
     async def verify(self) -> AuditReport:
         """Check the whole audit log as it is on disk. Raises JournalUnavailable, StorageUnavailable."""
         await self._journal.settled()
-        return await self._journal.examine(self.audit.verify)
+        return await self._journal.examine(lambda db: archive.verify(self.audit, db))
+
+    async def archive(self, by: Process, older_than_s: float) -> Archived:
+        """Move rows of the audit log that are older into a sealed file. Raises NotFound (there are none),
+        StorageCorrupt (the log is not intact: it stays), StorageUnavailable, JournalUnavailable."""
+        async with self._archiving:
+            await self._journal.settled()
+            before = time.time() - older_than_s
+            done, base = await self._journal.examine(lambda db: archive.seal(self.audit, db, before))
+            decision = Decision(effect="allow", rule="operator", why=f"rows {done.first} to {done.last}")
+            decided = _audited(by, "audit.archive", f"audit:{done.last}", decision, 0, by=by.agent)
+            await self._journal.prune_audit(done.last, _row("audit", "base", base), decided)
+        return done
 
     def cleaned(self, error: E) -> E:
         """The same error without secrets in it."""

@@ -134,6 +134,7 @@ class ToolCalls:
                 await visit.permit(self._guard, call, facts)
                 given = _plain(call.arguments)
                 if tool.provider == KERNEL:
+                    visit.active.counts = False  # its syscalls are counted
                     await self._processes.going(process)
                 else:
                     given = self._guard.vault.inject(given, self._guard.subject(process))
@@ -214,6 +215,7 @@ class ToolCalls:
             agent=process.agent, folder=str(folder_of(self._work, process.agent)), pid=process.pid,
             program=ticket.program, kind=ticket.kind, group=ticket.group, nice=ticket.nice,
             scheduling_class=ticket.scheduling_class, weight=ticket.weight,
+            key=visit.wanted.key if visit.wanted else "",
         )  # fmt: skip
 
 
