@@ -43,6 +43,8 @@ def test_any_change_of_what_is_left_is_found(data, how, rows) -> None:
             second,
         )
         n = data.draw(st.integers(second + 1, rows - 1 if how == "swap" else rows))
+        if how == "swap tags" and 1 + n % rows <= second:
+            return  # the row that it takes the tag of is sealed
         before = db.execute("SELECT * FROM audit ORDER BY seq").fetchall()
         for statement in TAMPERINGS[how].split(";"):
             db.execute(statement, {"n": n, "rows": rows})

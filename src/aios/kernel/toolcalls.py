@@ -3,7 +3,8 @@ tool manager.
 
 `pure` is recorded as it goes, like a call of a model. What may have an effect is on disk as started before it
 runs: after a crash `idempotent` runs again if somebody can ask for its answer, `local` and `opaque` never do,
-they are in doubt and a person decides.
+they are in doubt and a person decides. The kernel's own tools that change something are `idempotent`: their
+syscalls have keys that follow from the call's.
 """
 
 from __future__ import annotations
