@@ -168,7 +168,7 @@ def test_old_rows_go_to_a_sealed_file_and_all_is_still_proved(
         assert run(running, "approve", "deny", waiting(running, capsys)) == 0
         with pytest.raises(Exception, match="denied"):
             asked.result(10)
-        assert run(running, "audit", "archive", "--older-than-days", "1") == 1  # none is so old
+        assert run(running, "audit", "archive", "--older-than-days", "1") == 4  # none is so old
         assert run(running, "audit", "export", str(tmp_path / "log")) == 0
         key = capsys.readouterr().out.split()[-1]
         assert run(running, "audit", "archive", "--older-than-days", "0", "--json") == 0

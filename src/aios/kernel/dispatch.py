@@ -1,7 +1,6 @@
 """`trap`: every syscall comes through here. Authorize, charge, journal, look up, call the manager.
 
-An llm call runs in its caller's own task, straight from the scheduler's generator: no task, queue or thread of
-its own. Only a call of several choices, and one with an idempotency key, has tasks."""
+An llm call runs in its caller's own task; only one of several choices, or with an idempotency key, has others."""
 
 from __future__ import annotations
 
