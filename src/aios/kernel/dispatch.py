@@ -1,6 +1,6 @@
 """`trap`: every syscall comes through here. Authorize, charge, journal, look up, call the manager.
 
-An llm call runs in its caller's own task; only one of several choices, or with an idempotency key, has others."""
+An llm call runs in the task of its caller; one of several choices, or with an idempotency key, has others."""
 
 from __future__ import annotations
 
