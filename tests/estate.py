@@ -13,7 +13,7 @@ import msgspec
 
 from aios import syscalls as k
 from aios.access.decision import agent_id
-from aios.access.grants import Grant, Granted
+from aios.access.grants import Granted
 from aios.config import Settings
 from aios.kernel.kernel import Kernel
 from aios.kernel.tooling import folder_of
@@ -21,6 +21,7 @@ from aios.syscalls import memory as m
 from aios.syscalls import storage as s
 from aios.syscalls import tools as t
 from aios.syscalls.memory_records import Filter as Entries
+from aios.syscalls.memory_records import Grant
 from aios.syscalls.storage_records import Filter as Files
 from tests.kernels import ask, say, settings, spawn, until
 

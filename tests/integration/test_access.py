@@ -16,7 +16,7 @@ from tests.kernels import ask, say, settings, signal, spawn, until
 
 from aios.access.approvals import Approval
 from aios.access.audit import Audited
-from aios.access.grants import Grant, Granted
+from aios.access.grants import Granted
 from aios.errors import Conflict, Draining, Forbidden, NotFound, ProcessKilled, Unauthenticated
 from aios.events import AccessDenied, ApprovalAnswered, ApprovalAsked
 from aios.kernel.kernel import Kernel
@@ -24,6 +24,7 @@ from aios.kernel.process import KERNEL
 from aios.sdk.client import AsyncClient
 from aios.server.serve import listening
 from aios.syscalls import Completion, Ps, SendSignal, Spawn, memory, storage
+from aios.syscalls.memory_records import Grant
 
 pytestmark = pytest.mark.anyio
 

@@ -160,5 +160,32 @@ def test_the_log_is_shown_verified_and_exported(tmp_path: Path, capsys: pytest.C
     assert "NOT intact" in capsys.readouterr().out
 
 
+def test_old_rows_go_to_a_sealed_file_and_all_is_still_proved(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Running(tmp_path) as running:
+        asked = running.asks("one")
+        assert run(running, "approve", "deny", waiting(running, capsys)) == 0
+        with pytest.raises(Exception, match="denied"):
+            asked.result(10)
+        assert run(running, "audit", "archive", "--older-than-days", "1") == 4  # none is so old
+        assert run(running, "audit", "export", str(tmp_path / "log")) == 0
+        key = capsys.readouterr().out.split()[-1]
+        assert run(running, "audit", "archive", "--older-than-days", "0", "--json") == 0
+        done = json.loads(capsys.readouterr().out)
+        assert done["first"] == 1
+        assert run(running, "audit", "show") == 0
+        assert f"audit.archive audit:{done['last']}" in capsys.readouterr().out  # it is itself on the log
+    assert run(running, "audit", "verify") == 0  # from its files: no kernel runs
+    assert f"from row {done['last'] + 1}" in capsys.readouterr().out
+    sealed, checkpoints = Path(done["file"]), tmp_path / "state" / "audit.checkpoints"
+    words = ("audit", "verify", "--file", str(sealed), "--public-key", key, "--checkpoints", str(checkpoints))
+    assert run(running, *words) == 0
+    sealed.write_text(sealed.read_text().replace("ann", "eve"))
+    assert run(running, *words) == 1
+    assert run(running, "audit", "verify") == 1
+    assert sealed.name in capsys.readouterr().out
+
+
 def _signed(checkpoints: Path) -> int:
     return json.loads(checkpoints.read_text().splitlines()[-1])["seq"]

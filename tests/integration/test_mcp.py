@@ -109,7 +109,7 @@ async def test_over_stdio_the_key_says_who_it_is(kernel: Kernel, url: str) -> No
     async with over_stdio(url, "", key) as ann:
         await use(ann, "write_file", path="/a", text="mine")
     (process,) = [info for info in kernel.processes.list() if info.name == "ann"]
-    assert process.usage.calls == 2  # of a tool, and of storage
+    assert process.usage.calls == 1  # of storage: the tool is not counted besides
 
 
 async def test_every_tool_of_memory_and_files(url: str) -> None:

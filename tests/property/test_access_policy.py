@@ -27,7 +27,7 @@ RULES = st.builds(
     actions=st.lists(GLOBS, min_size=1, max_size=2).map(tuple),
     resources=RESOURCES,
     agents=NAMES,
-    groups=st.sampled_from([(), ("g",), ("st*",)]),
+    groups=st.sampled_from([(), ("g",), ("staff",), ("g", "staff"), ("g", "x*"), ("other",), ("st*",)]),
     except_groups=st.sampled_from([(), ("g",)]),
     labels=st.sampled_from([(), ("private",)]),
     when=st.sampled_from([{}, {"sink": True}, {"owner": "h:*"}]),
@@ -43,7 +43,7 @@ SUBJECTS = st.builds(
 )
 
 
-@settings(max_examples=400)
+@settings(max_examples=600)
 @given(st.lists(RULES, max_size=8), SUBJECTS, ACTIONS, PLAIN.map(lambda t: f"k:{t}") | PLAIN, FACTS)
 def test_the_index_decides_what_the_rules_say(rules, subject, action, resource, facts) -> None:
     base = by_default(subject, action, facts)

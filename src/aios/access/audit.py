@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import itertools
+import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -64,11 +66,22 @@ class Checkpoint(Record, frozen=True):
     signature: str
 
 
+class Base(Record, frozen=True):
+    """Rows up to `seq` are in sealed files (archive.py), and there the chain has this link (hex). `mac` in
+    hex."""
+
+    seq: int = 0
+    link: str = START.hex()
+    mac: str = ""
+
+
 class AuditReport(Record, frozen=True):
-    """`rows` were checked; `broken`: the first row that is not as it was written (None: none), and `what` is
-    wrong."""
+    """`rows` were checked, the first has number `begins`, and `archived` more in sealed files that are here;
+    `broken`: the first row that is not as it was written (None: none), and `what` is wrong."""
 
     rows: int
+    begins: int = 1
+    archived: int = 0
     checkpoints: int = 0
     broken: int | None = None
     what: str = ""
@@ -84,7 +97,7 @@ class AuditLog:
 
     def __init__(self, key: MasterKey, redactor: Redactor, checkpoints: Path) -> None:
         self._key, self._signer, self._redactor = key.derive("audit log"), key.signer(), redactor
-        self._file = checkpoints
+        self.file = checkpoints
         self._signed = -1
 
     @property
@@ -110,21 +123,45 @@ class AuditLog:
         seq, link = db.execute("SELECT seq, link FROM audit_head").fetchone()
         if seq == 0 or seq == self._signed:
             return
+        self._tell(seq, link)
+        self._signed = seq
+
+    def sign(self, db: sqlite3.Connection, seq: int) -> Checkpoint:
+        """Sign the log as it was at row `seq`. Raises OSError, sqlite3.Error."""
+        base = self.base(db)
+        link = bytes.fromhex(base.link)
+        for row in exported(db, base.seq, seq - base.seq):
+            link = hashlib.sha256(link + row.text.encode()).digest()
+        return self._tell(seq, link)
+
+    def based(self, at: Checkpoint) -> Base:
+        """The base of a log that begins after a checkpoint."""
+        mac = self._base_mac(at.seq, bytes.fromhex(at.link)).hex()
+        return Base(seq=at.seq, link=at.link, mac=mac)
+
+    def base(self, db: sqlite3.Connection) -> Base:
+        """Where the log begins by now."""
+        found = db.execute("SELECT value FROM access WHERE kind = 'audit' AND name = 'base'").fetchone()
+        return Base() if found is None else msgspec.json.decode(found[0], type=Base)
+
+    def _tell(self, seq: int, link: bytes) -> Checkpoint:
         signature = self._signer.sign(_statement(seq, link)).hex()
         told = Checkpoint(seq=seq, link=link.hex(), at=time.time(), signature=signature)
-        with self._file.open("ab") as file:
+        with self.file.open("ab") as file:
             file.write(msgspec.json.encode(told) + b"\n")
-        self._signed = seq
+            file.flush()
+            os.fsync(file.fileno())
+        return told
 
     def checkpoints(self) -> tuple[Checkpoint, ...]:
         """Raises StorageUnavailable."""
         try:
-            return read_checkpoints(self._file.read_bytes())
+            return read_checkpoints(self.file.read_bytes())
         except FileNotFoundError:
             return ()
         except (OSError, ValueError) as error:
             raise StorageUnavailable(
-                f"The checkpoints {self._file} can't be read: {error}.", "Restore them."
+                f"The checkpoints {self.file} can't be read: {error}.", "Restore them."
             ) from error
 
     def verify(self, db: sqlite3.Connection) -> AuditReport:
@@ -132,8 +169,12 @@ class AuditLog:
         db.execute("BEGIN")  # one state of the database, whatever is appended meanwhile
         try:
             head_seq, head_link, head_mac = db.execute("SELECT seq, link, mac FROM audit_head").fetchone()
-            rows = exported(db)
-            report, link = _followed(rows, self.checkpoints(), self._signer.public_key(), self._key)
+            base = self.base(db)
+            start = (base.seq, bytes.fromhex(base.link))
+            if base.seq and not hmac.compare_digest(self._base_mac(*start).hex(), base.mac):
+                return AuditReport(rows=0, broken=base.seq + 1, what="The beginning of the log was changed.")
+            rows, told, public = exported(db, base.seq), self.checkpoints(), self._signer.public_key()
+            report, link = _followed(rows, told, public, self._key, start)
         finally:
             db.execute("ROLLBACK")
         if not report.intact:
@@ -141,13 +182,17 @@ class AuditLog:
         begun = head_seq > 0
         if begun and not hmac.compare_digest(head_mac, self._head_mac(head_seq, head_link)):
             return msgspec.structs.replace(report, broken=head_seq, what="The end of the log was changed.")
-        if (report.rows, link) != (head_seq, head_link):
-            what = f"The log ends at row {report.rows}, and {head_seq} were written."
-            return msgspec.structs.replace(report, broken=report.rows + 1, what=what)
+        last = base.seq + report.rows
+        if (last, link) != (head_seq, head_link):
+            what = f"The log ends at row {last}, and {head_seq} were written."
+            return msgspec.structs.replace(report, broken=last + 1, what=what)
         return report
 
     def _head_mac(self, seq: int, link: bytes) -> bytes:
         return hmac.digest(self._key, b"head %d " % seq + link, "sha256")
+
+    def _base_mac(self, seq: int, link: bytes) -> bytes:
+        return hmac.digest(self._key, b"base %d " % seq + link, "sha256")
 
 
 def exported(db: sqlite3.Connection, after: int = 0, limit: int = -1) -> Iterator[AuditRow]:
@@ -159,9 +204,15 @@ def exported(db: sqlite3.Connection, after: int = 0, limit: int = -1) -> Iterato
 
 def verify_export(rows: Iterable[AuditRow], checkpoints: Sequence[Checkpoint], public_key: str) -> AuditReport:
     """Check an exported log by its checkpoints and the kernel's public key (hex), without a secret: all rows
-    up to the last checkpoint are as they were signed."""
+    up to the last checkpoint are as they were signed. One that begins later than at row 1 begins where a
+    checkpoint signed what came before."""
     key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(public_key))
-    return _followed(rows, checkpoints, key, None)[0]
+    following = iter(rows)
+    first = next(following, None)
+    before = 0 if first is None else first.seq - 1
+    link = next((bytes.fromhex(each.link) for each in checkpoints if each.seq == before), START)
+    whole = following if first is None else itertools.chain((first,), following)
+    return _followed(whole, checkpoints, key, None, (before, link))[0]
 
 
 def read_checkpoints(lines: bytes) -> tuple[Checkpoint, ...]:
@@ -170,9 +221,11 @@ def read_checkpoints(lines: bytes) -> tuple[Checkpoint, ...]:
 
 
 def _followed(
-    rows: Iterable[AuditRow], checkpoints: Sequence[Checkpoint], public: Ed25519PublicKey, key: bytes | None
-) -> tuple[AuditReport, bytes]:
-    """Follow the chain from its start; the report and the last link."""
+    rows: Iterable[AuditRow], checkpoints: Sequence[Checkpoint], public: Ed25519PublicKey, key: bytes | None,
+    start: tuple[int, bytes],
+) -> tuple[AuditReport, bytes]:  # fmt: skip
+    """Follow the chain from its start, the last row before it and that one's link; the report and the last
+    link."""
     signed: dict[int, str] = {}
     for number, each in enumerate(checkpoints, 1):
         try:
@@ -182,21 +235,30 @@ def _followed(
         if signed.setdefault(each.seq, each.link) != each.link:
             what = "Two checkpoints of it differ: the log was rewritten."
             return AuditReport(rows=0, broken=each.seq, what=what), START
-    seq, link = 0, START
+    seq, link = start
+    if seq and signed.get(seq) != link.hex():
+        what = "No checkpoint signed what came before its first row."
+        return AuditReport(rows=0, begins=seq + 1, broken=seq + 1, what=what), link
+    before, begins = seq, seq + 1
+
+    def told(what: str = "", broken: int | None = None) -> AuditReport:
+        sound = seq - before - (broken == seq)
+        return AuditReport(rows=sound, begins=begins, broken=broken, what=what)
+
     for row in rows:
         seq += 1
         if row.seq != seq:
-            return AuditReport(rows=seq - 1, broken=seq, what="A row is missing."), link
+            return told("A row is missing.", seq), link
         link = hashlib.sha256(link + row.text.encode()).digest()
         if key is not None and not hmac.compare_digest(hmac.digest(key, link, "sha256").hex(), row.mac):
-            return AuditReport(rows=seq - 1, broken=seq, what="A row is not as it was written."), link
+            return told("A row is not as it was written.", seq), link
         if signed.get(seq, link.hex()) != link.hex():
-            return AuditReport(rows=seq - 1, broken=seq, what="It is not what a checkpoint signed."), link
+            return told("It is not what a checkpoint signed.", seq), link
     last = max(signed, default=0)
     if last > seq:
         what = f"The log ends at row {seq}, and a checkpoint signed {last}."
-        return AuditReport(rows=seq, broken=seq + 1, what=what), link
-    return AuditReport(rows=seq, checkpoints=len(checkpoints)), link
+        return told(what, seq + 1), link
+    return msgspec.structs.replace(told(), checkpoints=len(checkpoints)), link
 
 
 def _statement(seq: int, link: bytes) -> bytes:

@@ -4,13 +4,14 @@ Where no rule matches: what belongs to nobody is open; what is one's own too; da
 contexts) needs a grant; anything else of one's own privilege group, or of one below it, is open; the rest is
 denied. A rule opens what belongs to others only if it says `across`.
 
-Rules are found by action, then by what comes before the first wildcard of their resource, so that a decision
-costs what the rules cost that may match, and not what the file is long."""
+Rules are found by action, by whom they name (an agent, else a group, else anybody), and by what comes before
+the first wildcard of their resource, so that a decision costs what the rules cost that may match, and not what
+the file is long."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,10 +81,13 @@ class RulePolicy:
         base = by_default(subject, action, facts)
         foreign = base.effect == "deny"
         best: _Matcher | None = None
-        for matcher in index.candidates(resource):
-            heard = (best is None or matcher.rank < best.rank) and (not foreign or matcher.opens)
-            if heard and matcher.matches(subject, resource, facts):
-                best = matcher
+        for shelf in index.shelves(subject):
+            for matchers in shelf.about(resource):
+                for matcher in matchers:
+                    if best is not None and matcher.rank >= best.rank:
+                        break  # the stricter ones stand first
+                    if (matcher.opens or not foreign) and matcher.matches(subject, resource, facts):
+                        best = matcher
         return base if best is None else best.decision
 
     def _index(self, action: str) -> _Index:
@@ -138,15 +142,15 @@ class _Matcher:
         )
 
 
-class _Index:
-    """The rules for one action, by their resources."""
+class _Shelf:
+    """Rules by their resources, the strictest first."""
 
     __slots__ = ("_anywhere", "_exact", "_lengths", "_prefixes")
 
     def __init__(self, rules: Iterable[Rule]) -> None:
         exact: defaultdict[str, list[_Matcher]] = defaultdict(list)
         prefixes: defaultdict[str, list[_Matcher]] = defaultdict(list)
-        for rule in rules:
+        for rule in sorted(rules, key=lambda rule: STRICTNESS[rule.effect]):
             for pattern in rule.resources:
                 (exact if is_literal(pattern) else prefixes)[prefix(pattern)].append(_Matcher(rule, pattern))
         self._anywhere = tuple(prefixes.pop("", ()))
@@ -154,12 +158,48 @@ class _Index:
         self._prefixes = {text: tuple(found) for text, found in prefixes.items()}
         self._lengths = tuple(sorted({len(text) for text in prefixes}))
 
-    def candidates(self, resource: str) -> Iterable[_Matcher]:
-        found = self._anywhere
-        if self._exact:
-            found += self._exact.get(resource, ())
+    def about(self, resource: str) -> Iterator[tuple[_Matcher, ...]]:
+        """The rules that may be about it."""
+        if self._anywhere:
+            yield self._anywhere
+        if found := self._exact.get(resource):
+            yield found
         for length in self._lengths:
             if length > len(resource):
                 break
-            found += self._prefixes.get(resource[:length], ())
-        return found
+            if found := self._prefixes.get(resource[:length]):
+                yield found
+
+
+class _Index:
+    """The rules for one action, by whom they are for."""
+
+    __slots__ = ("_anybody", "_by_agent", "_by_group")
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        anybody: list[Rule] = []
+        by_agent: defaultdict[str, list[Rule]] = defaultdict(list)
+        by_group: defaultdict[str, list[Rule]] = defaultdict(list)
+        for rule in rules:
+            # One name of each is enough to find it by: what else it wants its matcher sees to.
+            if rule.agents and all(map(is_literal, rule.agents)):
+                for name in set(rule.agents):
+                    by_agent[name].append(rule)
+            elif rule.groups and all(map(is_literal, rule.groups)):
+                for name in set(rule.groups):
+                    by_group[name].append(rule)
+            else:
+                anybody.append(rule)
+        self._anybody = _Shelf(anybody)
+        self._by_agent = {name: _Shelf(found) for name, found in by_agent.items()}
+        self._by_group = {name: _Shelf(found) for name, found in by_group.items()}
+
+    def shelves(self, subject: Subject) -> Iterator[_Shelf]:
+        """Those with rules that may be for it."""
+        yield self._anybody
+        if self._by_agent and (shelf := self._by_agent.get(subject.name)):
+            yield shelf
+        if self._by_group:
+            for group in subject.groups:
+                if shelf := self._by_group.get(group):
+                    yield shelf

@@ -11,7 +11,8 @@ from pathlib import Path
 import click
 import msgspec
 
-from aios.access.audit import Audited, AuditLog, AuditReport, AuditRow, read_checkpoints, verify_export
+from aios.access.archive import Archived, verify_file
+from aios.access.audit import Audited, AuditLog, AuditReport, AuditRow, read_checkpoints
 from aios.cli import render
 from aios.cli.daemon import connect, daemon, json_option, state_option
 from aios.cli.exits import Exit
@@ -24,7 +25,7 @@ PAGE = 1000
 
 @click.group()
 def audit() -> None:
-    """Show, verify and export the audit log."""
+    """Show, verify, export and archive the audit log."""
 
 
 @audit.command()
@@ -62,8 +63,8 @@ def verify(
         raise click.UsageError("An exported log is checked with --checkpoints and --public-key.")
     else:
         try:
-            rows = (decoded(line, AuditRow) for line in file.read_bytes().splitlines())
-            report = verify_export(rows, read_checkpoints(checkpoints.read_bytes()), public_key)
+            told = read_checkpoints(checkpoints.read_bytes())
+            report = verify_file(file.read_bytes(), told, public_key)
         except ValueError as error:
             raise BadRequest(
                 f"That is no exported log with its checkpoints: {error}.", "Export it again."
@@ -71,7 +72,9 @@ def verify(
     if as_json:
         render.show_json(report)
     elif report.intact:
-        click.echo(f"intact: {report.rows} rows, {report.checkpoints} checkpoints")
+        sealed = f", {report.archived} more in sealed files" if report.archived else ""
+        since = f" from row {report.begins}" if report.begins > 1 else ""
+        click.echo(f"intact: {report.rows} rows{since}, {report.checkpoints} checkpoints{sealed}")
     else:
         click.echo(f"NOT intact at row {report.broken}: {report.what} {report.rows} rows before it are.")
     return Exit.OK if report.intact else Exit.FAILED
@@ -88,6 +91,20 @@ def export(file: Path, state_dir: Path | None) -> None:
             out.write(msgspec.json.encode(row) + b"\n")
             count += 1
     click.echo(f"{count} rows; public key {_public_key(state_dir)}")
+
+
+@audit.command()
+@click.option("--older-than-days", default=30.0, show_default=True, help="Rows older than this.")
+@json_option
+@state_option
+def archive(older_than_days: float, as_json: bool, state_dir: Path | None) -> None:
+    """Move old rows into a sealed file, which `verify --file` checks by itself."""
+    with connect(state_dir) as client:
+        done = msgspec.convert(client.request(access.archive_audit(older_than_days * 86_400)), Archived)
+    if as_json:
+        render.show_json(done)
+    else:
+        click.echo(f"rows {done.first} to {done.last} are in {done.file}")
 
 
 def _rows(after: int, state_dir: Path | None) -> Iterator[AuditRow]:
@@ -112,6 +129,7 @@ def _verified(state_dir: Path | None) -> AuditReport:
         with connect(state_dir) as client:
             return msgspec.convert(client.request(access.verify_audit()), AuditReport)
     from aios import config
+    from aios.access import archive as archives
     from aios.access import master
     from aios.access.redact import Redactor
 
@@ -123,7 +141,7 @@ def _verified(state_dir: Path | None) -> AuditReport:
     with closing(
         sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
     ) as db:
-        return log.verify(db)
+        return archives.verify(log, db)
 
 
 def _line(seq: int, told: Audited) -> str:

@@ -21,8 +21,8 @@ class Active:
     `arrival` and `since` are of the monotonic clock: when the call came, and since when none has a slot."""
 
     __slots__ = (
-        "_baseline", "_task", "_tasks", "_timer", "arrival", "fate", "id", "kind", "seated", "since", "steps",
-        "waiting",
+        "_baseline", "_task", "_tasks", "_timer", "arrival", "counts", "fate", "id", "kind", "seated", "since",
+        "steps", "waiting",
     )  # fmt: skip
 
     def __init__(self, id: int, kind: str, arrival: float, tasks: asyncio.TaskGroup) -> None:
@@ -33,6 +33,8 @@ class Active:
         """What the call reads from its core."""
         self._tasks = tasks
         self._task: asyncio.Task[Any] | None = None
+        self.counts = True
+        """It is one of the calls that its process made."""
         self._baseline = 0
         self._timer: asyncio.TimerHandle | None = None
 

@@ -1,7 +1,6 @@
 """`trap`: every syscall comes through here. Authorize, charge, journal, look up, call the manager.
 
-An llm call runs in its caller's own task, straight from the scheduler's generator: no task, queue or thread of
-its own. Only a call of several choices, and one with an idempotency key, has tasks."""
+An llm call runs in the task of its caller; one of several choices, or with an idempotency key, has others."""
 
 from __future__ import annotations
 
@@ -29,6 +28,7 @@ from aios.kernel.foresight import Foresight
 from aios.kernel.groups import GroupTable
 from aios.kernel.guard import Guard
 from aios.kernel.journal import Journal
+from aios.kernel.keyed import Keyed
 from aios.kernel.limits import Charge
 from aios.kernel.once import Claim, Once, Output, claim, last
 from aios.kernel.pcb import Process
@@ -93,7 +93,8 @@ class Dispatcher:
         self.foresight = Foresight()
         self._effects = Effects(processes, pool, journal, bus, guard)
         self.tools = ToolCalls(toolbox, self, processes, pool, journal, self._once, guard, work=work)
-        self._services = Services(services, processes, journal, bus, guard)
+        served = Services(services, processes, journal, bus, guard)
+        self._services = Keyed(served, journal, tasks, ttl_s=idempotency_ttl_s)
         self._ids = itertools.count(first_id)
         self._boot = secrets.token_hex(4)  # numbers may come again after a crash, names of answers must not
         self._visits: dict[int, Visit] = {}
@@ -310,7 +311,6 @@ class Dispatcher:
         if call.idempotency_key is None:
             return await self._carry_out(process, call)
         wanted = claim(process.agent, call.idempotency_key, call)
-
         work = self._once.outputs(wanted, lambda: self._again(None, process, call, wanted), cancellable=False)
         return await last(work, ProcessInfo)
 
@@ -357,8 +357,8 @@ class Dispatcher:
             return False
         try:
             process = self._processes.living(entry.pid)
-            if entry.kind == kind(CallTool(name="")):
-                return self.tools.rerun(process, entry)
+            if entry.kind.startswith(("tool.", "memory.", "storage.")):
+                return (self.tools if entry.kind.startswith("tool.") else self._services).rerun(process, entry)
             call = msgspec.json.decode(entry.request, type=Generate | Effect)
         except (AiosError, msgspec.MsgspecError):
             return False

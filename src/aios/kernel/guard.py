@@ -7,21 +7,24 @@ carry labels on."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from aios import plugins
-from aios.access import master
+from aios.access import archive, master
 from aios.access.approvals import Answer, Approval, Approvals, Standing
+from aios.access.archive import Archived
 from aios.access.audit import Audited, AuditLog, AuditReport, AuditRow, exported
 from aios.access.decision import AccessPolicy, Decision, Effect, Facts, Subject, agent_id
 from aios.access.globs import Names
-from aios.access.grants import Grant, Granted, Grants, Whom
+from aios.access.grants import Granted, Grants, Kept, Whom
 from aios.access.labels import Labels, from_facts
 from aios.access.redact import Redactor
 from aios.access.secrets import Vault
@@ -53,21 +56,22 @@ class Guard:
         self.policy: AccessPolicy = plugins.load(plugins.ACCESS, settings.policy)(settings)
         self.vault = Vault(folder / "secrets.json", key, redactor)
         self.audit = AuditLog(key, redactor, folder / "audit.checkpoints")
-        self.grants, self.labels = Grants(), Labels()
+        self.grants = Grants(keep=self._keep_grants, groups_of=self.policy.groups_of)
+        self.labels = Labels()
         self.approvals = Approvals(settings.approval_ttl_s)
         self._settings = settings
         self._subjects: dict[int, Subject] = {}
+        self._archiving = asyncio.Lock()
 
     def open(self, journal: Journal, processes: ProcessTable, rows: Iterable[AccessRow]) -> None:
         """Take over what an earlier kernel left."""
         self._journal, self._reader = journal, Reader(processes)
         kept: dict[str, dict[str, Any]] = {"approval": {}, "standing": {}, "grant": {}, "labels": {}}
         for row in rows:
-            if row.value is not None:
+            if row.value is not None and row.kind in _KINDS:
                 kept[row.kind][row.name] = msgspec.json.decode(row.value, type=_KINDS[row.kind])
         self.approvals.restore(kept["approval"].values(), kept["standing"].values())
-        for granted in kept["grant"].values():
-            self.grants.put(granted)
+        self.grants.restore(kept["grant"].values())
         self.labels = Labels(kept["labels"])
         self.asking = Asking(self._settings, self.approvals, journal, self._bus)
 
@@ -207,16 +211,19 @@ class Guard:
         decided = await self.check(
             by, "grant.give", granted.resource, msgspec.to_builtins(granted), _owned(granted.owner)
         )
-        self.grants.put(granted)
-        await self._journal.commit_access([_row("grant", _grant_name(granted), granted)], [decided])
+        await self.grants.give(granted, [decided])
 
     async def revoke(self, by: Process, owner: str, resource: str, whom: Whom, name: str) -> None:
         """Raises Forbidden, NotFound."""
-        granted = Granted(owner=owner, resource=resource, grant=Grant(whom=whom, name=name))
-        decided = await self.check(by, "grant.take", resource, msgspec.to_builtins(granted), _owned(owner))
-        if not self.grants.take_back(owner, resource, whom, name):
+        asked = {"owner": owner, "resource": resource, "whom": whom, "name": name}
+        decided = await self.check(by, "grant.take", resource, asked, _owned(owner))
+        if not await self.grants.take_back(owner, resource, whom, name, [decided]):
+            self._journal.decided(decided)
             raise NotFound(f"{owner!r} granted nothing on {resource!r} to {name!r}.", "List the grants.")
-        await self._journal.commit_access([_row("grant", _grant_name(granted), None)], [decided])
+
+    async def _keep_grants(self, changed: Kept, decided: Sequence[Audited]) -> None:
+        rows = [_row("grant", " ".join(key), granted) for key, granted in changed.items()]
+        await self._journal.commit_access(rows, decided)
 
     # -- the audit log ---------------------------------------------------------------------------------
 
@@ -226,6 +233,12 @@ class Guard:
         """Put an administrator's act into the audit log."""
         decision = Decision(effect=effect, rule="operator", why=why)
         self._journal.decided(_audited(process, action, resource, decision, 0))
+
+    async def keep_house(self) -> None:
+        """Forget what is over, and sign what there is by now."""
+        with suppress(JournalUnavailable):
+            await self.grants.expire()
+        await self.checkpoint()
 
     async def checkpoint(self) -> None:
         """Sign what is on disk of the audit log. That it can't be is logged: nothing depends on it but
@@ -242,7 +255,19 @@ class Guard:
     async def verify(self) -> AuditReport:
         """Check the whole audit log as it is on disk. Raises JournalUnavailable, StorageUnavailable."""
         await self._journal.settled()
-        return await self._journal.examine(self.audit.verify)
+        return await self._journal.examine(lambda db: archive.verify(self.audit, db))
+
+    async def archive(self, by: Process, older_than_s: float) -> Archived:
+        """Move rows of the audit log that are older into a sealed file. Raises NotFound (there are none),
+        StorageCorrupt (the log is not intact: it stays), StorageUnavailable, JournalUnavailable."""
+        async with self._archiving:
+            await self._journal.settled()
+            before = time.time() - older_than_s
+            done, base = await self._journal.examine(lambda db: archive.seal(self.audit, db, before))
+            decision = Decision(effect="allow", rule="operator", why=f"rows {done.first} to {done.last}")
+            decided = _audited(by, "audit.archive", f"audit:{done.last}", decision, 0, by=by.agent)
+            await self._journal.prune_audit(done.last, _row("audit", "base", base), decided)
+        return done
 
     def cleaned(self, error: E) -> E:
         """The same error without secrets in it."""
@@ -276,10 +301,6 @@ def _audited(
 def _owned(owner: str) -> Facts:
     """Nobody but the owner and admins: not even those of its group."""
     return {"owner": owner, "owner_group": ""}
-
-
-def _grant_name(granted: Granted) -> str:
-    return " ".join(granted.key)
 
 
 def _row(kind: Any, name: str, value: object) -> AccessRow:

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from importlib.resources import files
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -187,6 +187,12 @@ class Journal:
         access = {(row.kind, row.name): row for row in rows}
         await self._put_and_wait(Batch(entries, access=access, audit=list(decided)))
 
+    async def prune_audit(self, last: int, base: AccessRow, decided: Audited) -> None:
+        """Take rows of the audit log up to `last` out of it, and write where it begins, in one transaction.
+        Raises JournalUnavailable."""
+        access = {(base.kind, base.name): base}
+        await self._put_and_wait(Batch(access=access, audit=[decided], expire={"prune_audit": (last,)}))
+
     async def settled(self) -> None:
         """Return when all that was recorded so far is on disk. Raises JournalUnavailable."""
         await self._put_and_wait(Batch())
@@ -251,9 +257,9 @@ class Journal:
 
     # -- reading -----------------------------------------------------------------------------------
 
-    async def find(self, agent: str, key: str, since: float) -> Stored | None:
-        """The result of the call of `agent` under `key` that was done since (Unix time, seconds), or that it
-        is in doubt.
+    async def find(self, agent: str, key: str, since: float, kind: Any = Result) -> Stored | None:
+        """The result (of type `kind`) of the call of `agent` under `key` that was done since (Unix time,
+        seconds), or that it is in doubt.
 
         What was recorded after the last `settled` may not be found yet. Raises JournalUnavailable."""
 
@@ -264,7 +270,11 @@ class Journal:
             row = await self._loop.run_in_executor(self._reader, read)
         except sqlite3.Error as error:
             raise JournalUnavailable(f"The journal can't be read: {error}.", _MEND, retry_after=5.0) from error
-        return None if row is None else Stored(digest=row[0], result=_result(row[1]) if row[1] else None)
+        return (
+            None
+            if row is None
+            else Stored(digest=row[0], result=msgspec.json.decode(row[1], type=kind) if row[1] else None)
+        )
 
     async def examine(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """What `work` finds through a connection of its own, on a thread of its own. Raises
@@ -279,10 +289,6 @@ class Journal:
             return await asyncio.to_thread(examined)
         except sqlite3.Error as error:
             raise JournalUnavailable(f"The journal can't be read: {error}.", _MEND, retry_after=5.0) from error
-
-
-def _result(text: str) -> Result:
-    return msgspec.json.decode(text, type=Result)
 
 
 def _recover(db: sqlite3.Connection, sql: dict[str, str]) -> Recovered:

@@ -53,6 +53,9 @@ INSERT OR REPLACE INTO access (kind, name, value)
 SELECT json_extract(value, '$.kind'), json_extract(value, '$.name'), json_extract(value, '$.value')
 FROM json_each(?);
 
+-- name: prune_audit
+DELETE FROM audit WHERE seq <= ?;
+
 -- name: drop_access
 DELETE FROM access WHERE value IS NULL;
 

@@ -238,7 +238,7 @@ class Kernel:
             open_toolbox(self.settings.tools, self.settings.state_dir(), self._tool_order, tasks, self.trap)
         )
         self._managers = await stack.enter_async_context(
-            managers(self.settings, tasks, self.trap, self._on_storage_trouble)
+            managers(self.settings, tasks, self.trap, self._on_storage_trouble, self.guard.grants)
         )
         self._dispatcher = Dispatcher(
             self.processes, self.groups, self._pool, self._journal, self.bus, tasks, self.guard, toolbox,
@@ -339,7 +339,7 @@ class Kernel:
             now = time.time()
             self.processes.reap(now)
             self._journal.expire(now - ttl, [info.pid for info in self.processes.list(all=True)])
-            await self.guard.checkpoint()
+            await self.guard.keep_house()
             await asyncio.sleep(HOUSEKEEPING_S)
 
     # -- inside ------------------------------------------------------------------------------------

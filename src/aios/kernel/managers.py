@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from aios import plugins
+from aios.access.grants import Grants
 from aios.config import MemorySettings, Settings, StorageSettings
 from aios.errors import NotFound
 from aios.kernel.folders import SharedRoots
@@ -47,10 +48,10 @@ class Managers:
 
 @asynccontextmanager
 async def managers(
-    settings: Settings, tasks: asyncio.TaskGroup, ask: Ask, on_trouble: Callable[[str], None]
+    settings: Settings, tasks: asyncio.TaskGroup, ask: Ask, on_trouble: Callable[[str], None], grants: Grants
 ) -> AsyncGenerator[Managers]:
-    """Open them in the state folder. `ask` makes an llm call for a process. Raises ConfigError, Conflict,
-    StorageUnavailable."""
+    """Open them in the state folder. `ask` makes an llm call for a process; `grants`: who lets whom at what.
+    Raises ConfigError, Conflict, StorageUnavailable."""
     state = settings.state_dir()
     lanes = (
         Lane("memory", settings.memory.concurrency, MOST_WAITING),
@@ -64,7 +65,7 @@ async def managers(
         ) as storage,
         MemoryManager(
             state / "memory", _memory_limits(settings.memory), embedder=embedder, backing=BlobBacking(storage),
-            think=think,
+            think=think, grants=grants,
         ) as memory,
     ):  # fmt: skip
         await storage.set_quota(SWAPPED, 1 << 60)  # what an agent may keep is said by the memory's own limits

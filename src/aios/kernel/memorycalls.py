@@ -76,15 +76,6 @@ def _notes(manager: MemoryManager) -> Mapping[type[Call[Any]], Work]:
 def _blocks(manager: MemoryManager) -> Mapping[type[Call[Any]], Work]:
     blocks = manager.blocks
 
-    async def edit(who: Identity, call: m.EditBlock) -> r.Block:
-        match call.action:
-            case "append":
-                return await blocks.append(who, call.block, call.text, expect=call.expect)
-            case "replace":
-                return await blocks.replace(who, call.block, call.old, call.text, expect=call.expect)
-            case "set":
-                return await blocks.set(who, call.block, call.text, expect=call.expect)
-
     async def every(who: Identity, call: m.ListBlocks) -> r.Blocks:
         return r.Blocks(blocks=await blocks.list(who), text=await blocks.render(who))
 
@@ -92,7 +83,7 @@ def _blocks(manager: MemoryManager) -> Mapping[type[Call[Any]], Work]:
         m.MakeBlock: lambda who, call: blocks.create(
             who, call.name, call.text, about=call.about, limit=call.limit
         ),
-        m.EditBlock: edit,
+        m.EditBlock: blocks.edit,
         m.ListBlocks: every,
     }
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -21,7 +21,7 @@ from aios.errors import AiosError, Cancelled, Conflict, JournalUnavailable
 from aios.kernel.completion import replay
 from aios.kernel.journal import Journal
 from aios.kernel.records import encode
-from aios.syscalls import Completion, Delta, Generate, ProcessInfo, Result, Syscall, ToolResult
+from aios.syscalls import Call, Completion, Delta, Generate, ProcessInfo, Result, Syscall, ToolResult
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class Claim:
     request: msgspec.Raw
 
 
-def claim(agent: str, key: str, call: Syscall) -> Claim:
+def claim(agent: str, key: str, call: Syscall | Call[Any]) -> Claim:
     """Raises BadRequest (text that can't be written down)."""
     # How the answer is read is no part of what was asked.
     request = encode(msgspec.structs.replace(call, stream=True) if isinstance(call, Generate) else call)
@@ -115,7 +115,7 @@ class Once:
             run = self._runs[name] = Run(wanted.digest, readers=0 if cancellable else 1)
             run.task = self._tasks.create_task(self._drive(run, wanted, work), name=f"call {wanted.key}")
         elif run.digest != wanted.digest:
-            raise _conflict(wanted.key)
+            raise conflict(wanted.key)
         run.readers += 1
         try:
             async with aclosing(run.read()) as outputs:
@@ -174,7 +174,7 @@ class Once:
         if stored is None:
             return False
         if stored.digest != wanted.digest:
-            raise _conflict(wanted.key)
+            raise conflict(wanted.key)
         result = stored.result
         if result is None:
             raise Conflict(
@@ -192,7 +192,7 @@ class Once:
             del self._runs[name]
 
 
-def _conflict(key: str) -> Conflict:
+def conflict(key: str) -> Conflict:
     return Conflict(
         f"The idempotency key {key!r} was used for another request.",
         "Use a new key for each request, and the same one only to repeat it.",

@@ -222,7 +222,8 @@ class ProcessTable:
         self._count(process, call, waiting=-call.waiting, seated=-call.seated)
         del process.calls[call.id]
         process.last_active = time.time()
-        self.used(process, usage, timings, failed=failed)
+        if call.counts:
+            self.used(process, usage, timings, failed=failed)
 
     def used(self, process: Process, usage: Usage, timings: Timings, *, failed: bool) -> None:
         """Count one more call, and keep what it and those above it were charged."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
 from aios.errors import BadRequest
-from aios.syscalls import ProcessInfo, Record, Result, Syscall
+from aios.syscalls import Call, ProcessInfo, Record, Result, Syscall
 
 Effect = Literal["none", "pure", "idempotent", "local", "opaque"]
 """`none`: an llm call, which may run again, as may what is `pure` or `idempotent`. `local`: in the kernel's own
@@ -62,7 +62,7 @@ class GroupRow(Record, frozen=True):
 class AccessRow(Record, frozen=True):
     """Something that access control keeps, as JSON; None: it is gone."""
 
-    kind: Literal["approval", "standing", "grant", "labels"]
+    kind: Literal["approval", "standing", "grant", "labels", "audit"]
     name: str
     value: msgspec.Raw | None = None
 
@@ -71,7 +71,7 @@ class Stored(Record, frozen=True):
     """The result of a call that is done; None: it is in doubt."""
 
     digest: str
-    result: Result | None
+    result: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class Recovered:
     next_pid: int
 
 
-def encode(value: Syscall | Result) -> msgspec.Raw:
+def encode(value: Syscall | Result | Call[Any]) -> msgspec.Raw:
     """Raises BadRequest for text that can't be written down."""
     try:
         return msgspec.Raw(msgspec.json.encode(value))

@@ -2,7 +2,7 @@
 
 Their effects are `local`: a manager commits effect and result in one transaction of its own store, and keeps
 the result for the call's idempotency key there. So a call is journalled when it is done, and recovery has
-nothing to do for it.
+nothing to do for it; only one with a key that waits for a person is journalled before (see keyed.py).
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+import msgspec
+
 from aios.access.audit import Audited
 from aios.errors import AiosError, Cancelled
 from aios.events import EventBus, SyscallFinished, SyscallStarted
@@ -21,9 +23,11 @@ from aios.kernel.flows import touched
 from aios.kernel.guard import Guard
 from aios.kernel.journal import Journal
 from aios.kernel.lane import Lane
+from aios.kernel.once import Claim
 from aios.kernel.pcb import Process
 from aios.kernel.process import ProcessTable
-from aios.kernel.records import Entry
+from aios.kernel.records import Entry, encode
+from aios.kernel.visit import STOPPED
 from aios.syscalls import READ_ONLY, Call, Timings, Usage, kind, memory, storage
 
 LOSING = (storage.Purge, storage.ForgetVersions, storage.DropSnapshot, memory.Delete, memory.Clear)
@@ -41,6 +45,14 @@ class Service:
     lane: Lane
 
 
+@dataclass(frozen=True, slots=True)
+class _Keyed:
+    """Of a call with a key: that it was parked, or what it gave."""
+
+    wanted: Claim
+    result: msgspec.Raw | None = None
+
+
 class Services:
     """Carries out the calls of all `services`."""
 
@@ -54,14 +66,16 @@ class Services:
     ) -> None:
         self._services = {call: service for service in services for call in service.table}
         self._processes, self._journal, self._bus, self._guard = processes, journal, bus, guard
+        self._keyed: dict[int, _Keyed] = {}
 
     @property
     def calls(self) -> Collection[type[Call[Any]]]:
         """What they do."""
         return self._services.keys()
 
-    async def carry_out(self, id: int, process: Process, call: Call[Any]) -> Any:
-        """Do `call`, number `id`. Raises what its manager raises, LimitExceeded (too many wait)."""
+    async def carry_out(self, id: int, process: Process, call: Call[Any], wanted: Claim | None = None) -> Any:
+        """Do `call`, number `id`; `wanted`: its idempotency key. Raises what its manager raises, LimitExceeded
+        (too many wait)."""
         service, tag = self._services[type(call)], kind(call)
         began, at, error = time.monotonic(), time.time(), AiosError.code
         self._bus.publish(SyscallStarted(pid=process.pid, call=id, kind=tag, detail=_detail(call)))
@@ -69,10 +83,13 @@ class Services:
         try:
             await self._processes.going(process)
             facts = IRREVERSIBLE if isinstance(call, LOSING) else None
-            decided = await self._guard.admit(process, call, id=id, facts=facts)
+            park = None if wanted is None else self._parks(id, process, tag, wanted)
+            decided = await self._guard.admit(process, call, id=id, facts=facts, park=park)
             async with service.lane.turn(process.agent):
                 result = await service.table[type(call)](process, call)
             await self._flow(process, call, result)
+            if wanted is not None and isinstance(call, LOSING):
+                self._keyed[id] = _Keyed(wanted, encode(result))
             error = ""
             return result
         except AiosError as problem:
@@ -90,6 +107,18 @@ class Services:
             self._processes.used(process, Usage(), Timings(), failed=bool(error))
             self._bus.publish(SyscallFinished(pid=process.pid, call=id, kind=tag, seconds=seconds, error=error))
 
+    def _parks(self, id: int, process: Process, kind: str, wanted: Claim) -> Callable[[], Entry]:
+        """How it is journalled while a person is asked."""
+
+        def park() -> Entry:
+            self._keyed[id] = _Keyed(wanted)
+            return Entry(
+                id=id, pid=process.pid, agent=process.agent, kind=kind, key=wanted.key, digest=wanted.digest,
+                request=wanted.request, started=time.time(),
+            )  # fmt: skip
+
+        return park
+
     async def _flow(self, process: Process, call: Call[Any], result: Any) -> None:
         """Labels go with what was read and written."""
         for name in touched(process, call, result) if self._guard.labels else ():
@@ -102,10 +131,16 @@ class Services:
         self, id: int, process: Process, kind: str, error: str, started: float, finished: float,
         decided: Audited | None,
     ) -> None:  # fmt: skip
+        keyed = self._keyed.pop(id, None)
+        if keyed is not None and keyed.result is None and error in STOPPED and decided is None:
+            return  # the question stays, and so does the call
         entry = Entry(
             id=id, pid=process.pid, agent=process.agent, kind=kind, effect="local",
             state="failed" if error else "done", error=error, started=started, finished=finished,
         )  # fmt: skip
+        if keyed is not None and keyed.result is not None:
+            wanted = keyed.wanted
+            entry = msgspec.structs.replace(entry, key=wanted.key, digest=wanted.digest, result=keyed.result)
         self._journal.record(entry, decided)
 
 

@@ -3,7 +3,8 @@ tool manager.
 
 `pure` is recorded as it goes, like a call of a model. What may have an effect is on disk as started before it
 runs: after a crash `idempotent` runs again if somebody can ask for its answer, `local` and `opaque` never do,
-they are in doubt and a person decides.
+they are in doubt and a person decides. The kernel's own tools that change something are `idempotent`: their
+syscalls have keys that follow from the call's.
 """
 
 from __future__ import annotations
@@ -134,6 +135,7 @@ class ToolCalls:
                 await visit.permit(self._guard, call, facts)
                 given = _plain(call.arguments)
                 if tool.provider == KERNEL:
+                    visit.active.counts = False  # its syscalls are counted
                     await self._processes.going(process)
                 else:
                     given = self._guard.vault.inject(given, self._guard.subject(process))
@@ -218,6 +220,7 @@ class ToolCalls:
             agent=process.agent, folder=str(folder_of(self._work, process.agent)), pid=process.pid,
             program=ticket.program, kind=ticket.kind, group=ticket.group, nice=ticket.nice,
             scheduling_class=ticket.scheduling_class, weight=ticket.weight,
+            key=visit.wanted.key if visit.wanted else "",
         )  # fmt: skip
 
 

@@ -7,12 +7,24 @@ from collections.abc import Callable
 
 import msgspec
 
-from aios.errors import BadRequest, LimitExceeded
+from aios.errors import BadRequest, Conflict, LimitExceeded
 from aios.memory import entries
+from aios.memory.database import Connection
 from aios.memory.entries import Row
 from aios.memory.records import BlockMeta, Identity
 from aios.memory.store import Draft, EntryStore
+from aios.syscalls.memory import EditBlock
 from aios.syscalls.memory_records import Block, Filter
+
+REMEMBERED_S = 30 * 86_400.0
+"""Of an edit under an idempotency key: at least so long."""
+
+Also = Callable[[Connection, Row], None]
+"""What is done in the transaction of an edit."""
+
+
+def nothing(db: Connection, row: Row) -> None:
+    return None
 
 
 class Blocks:
@@ -49,12 +61,41 @@ class Blocks:
             raise entries.unknown(block)
         return _block(row, data.decode())
 
-    async def append(self, who: Identity, block: str, text: str, *, expect: int | None = None) -> Block:
+    async def edit(self, who: Identity, call: EditBlock) -> Block:
+        """As `call` says; once, if there is a key: then the answer is the block as it is by now. Raises
+        Conflict (the key is of another edit), and what `append`, `replace` and `set` do."""
+        if call.idempotency_key is None:
+            return await self._edited(who, call)
+        name = (who.agent, call.idempotency_key)
+        asked = repr((call.block, call.action, call.text, call.old))
+        now = self._store.clock()
+
+        def remember(db: Connection, row: Row) -> None:
+            db.execute("DELETE FROM edits WHERE at < ?", (now - REMEMBERED_S,))
+            db.execute("INSERT INTO edits (agent, key, asked, at) VALUES (?, ?, ?, ?)", (*name, asked, now))
+
+        async with self._store.lock(f"{name} edits"):
+            statement = "SELECT asked FROM edits WHERE agent = ? AND key = ?"
+            found = await self._store.database.read(lambda db: db.execute(statement, name).fetchone())
+            if found is None:
+                return await self._edited(who, call, remember)
+        if found[0] != asked:
+            raise Conflict(
+                f"The idempotency key {call.idempotency_key!r} was used for another edit.",
+                "Use a new key for each.", param="idempotency_key",
+            )  # fmt: skip
+        return await self.get(who, call.block)
+
+    async def append(
+        self, who: Identity, block: str, text: str, *, expect: int | None = None, also: Also = nothing
+    ) -> Block:
         """Add a line. Raises NotFound, Forbidden, LimitExceeded (it would be too long: nothing is changed)."""
-        return await self._edit(who, block, lambda old: f"{old}\n{text}" if old else text, "append", expect)
+        return await self._edit(
+            who, block, lambda old: f"{old}\n{text}" if old else text, "append", expect, also
+        )
 
     async def replace(
-        self, who: Identity, block: str, old: str, new: str, *, expect: int | None = None
+        self, who: Identity, block: str, old: str, new: str, *, expect: int | None = None, also: Also = nothing
     ) -> Block:
         """Put `new` where `old` stands. Raises BadRequest if `old` does not stand there exactly once, NotFound,
         Forbidden, LimitExceeded."""
@@ -67,17 +108,18 @@ class Blocks:
                 raise BadRequest(what, "Quote it exactly, and enough of it.", param="old")
             return text.replace(old, new)
 
-        return await self._edit(who, block, edit, "replace", expect)
+        return await self._edit(who, block, edit, "replace", expect, also)
 
-    async def set(self, who: Identity, block: str, text: str, *, expect: int | None = None) -> Block:
+    async def set(
+        self, who: Identity, block: str, text: str, *, expect: int | None = None, also: Also = nothing
+    ) -> Block:
         """The whole text. Raises NotFound, Forbidden, Conflict, LimitExceeded."""
-        return await self._edit(who, block, lambda _: text, "set", expect)
+        return await self._edit(who, block, lambda _: text, "set", expect, also)
 
     async def list(self, who: Identity) -> tuple[Block, ...]:
         """All that `who` may read, its own and those shared with it, oldest first."""
-        now = self._store.clock()
         rows = await self._store.database.read(
-            lambda db: entries.visible(db, who, Filter(kinds=("block",)), now)
+            lambda db: entries.visible(db, who, Filter(kinds=("block",)), self._store.grants)
         )
         return tuple([await self.get(who, row.id) for row in rows])
 
@@ -86,8 +128,17 @@ class Blocks:
         prefix stays one."""
         return "\n".join(map(_rendered, await self.list(who)))
 
+    async def _edited(self, who: Identity, call: EditBlock, also: Also = nothing) -> Block:
+        match call.action:
+            case "append":
+                return await self.append(who, call.block, call.text, expect=call.expect, also=also)
+            case "replace":
+                return await self.replace(who, call.block, call.old, call.text, expect=call.expect, also=also)
+            case "set":
+                return await self.set(who, call.block, call.text, expect=call.expect, also=also)
+
     async def _edit(
-        self, who: Identity, block: str, edit: Callable[[str], str], why: str, expect: int | None = None
+        self, who: Identity, block: str, edit: Callable[[str], str], why: str, expect: int | None, also: Also
     ) -> Block:
         text = ""
 
@@ -98,7 +149,7 @@ class Blocks:
             text = edit(data.decode())
             return _draft(row.name, text, msgspec.json.decode(row.meta, type=BlockMeta), why)
 
-        row = await self._store.change(who, await self._id(who, block), compute, expect=expect)
+        row = await self._store.change(who, await self._id(who, block), compute, expect=expect, also=also)
         return _block(row, text)
 
     async def _id(self, who: Identity, block: str) -> str:

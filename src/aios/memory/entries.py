@@ -14,12 +14,14 @@ from typing import Any, Literal, cast
 
 import msgspec
 
+from aios.access.grants import Grants
 from aios.errors import Conflict, Forbidden, LimitExceeded, NotFound
+from aios.memory import sharing
 from aios.memory.backing import digest
 from aios.memory.database import Connection
 from aios.memory.records import Identity, MemoryLimits
 from aios.memory.words import marked
-from aios.syscalls.memory_records import EntryInfo, Filter, Grant, Kind
+from aios.syscalls.memory_records import EntryInfo, Filter, Kind
 
 Access = Literal["own", "write", "read"]
 Place = Literal["ram", "disk", "swapped"]
@@ -30,10 +32,6 @@ INDEXED = 100_000
 _COLUMNS = (
     "e.row, e.id, e.owner, o.name, e.kind, e.name, e.tags, e.size, e.version, e.pinned, e.created, e.changed,"
     " e.meta, e.digest, e.body IS NULL"
-)
-_GRANTED = (
-    "SELECT row FROM grants WHERE (whom = 'agent' AND name = :agent OR whom = 'group' AND name = :group)"
-    " AND (expires IS NULL OR expires > :now)"
 )
 
 
@@ -103,20 +101,16 @@ def number_of(db: Connection, agent: str) -> int:
     return db.execute("SELECT number FROM owners WHERE name = ?", (agent,)).fetchone()[0]
 
 
-def find(db: Connection, who: Identity, id: str, now: float, need: Access = "read") -> Row:
+def find(db: Connection, who: Identity, id: str, grants: Grants, need: Access = "read") -> Row:
     """Raises NotFound (unknown, or nothing this one may know of), Forbidden (it may read only)."""
     row = by_id(db, id)
     if row is None:
         raise unknown(id)
     if row.owner_name == who.agent:
         return row
-    parameters = {"agent": who.agent, "group": who.group, "now": now, "row": row.row}
-    granted = [
-        w for (w,) in db.execute(_GRANTED.replace("row FROM", "write FROM") + " AND row = :row", parameters)
-    ]
-    if not granted:
+    access = sharing.access(grants, who, row.owner_name, id)
+    if access is None:
         raise unknown(id)
-    access: Access = "write" if any(granted) else "read"
     if need == "own" or (need == "write" and access == "read"):
         what = "change it" if need == "write" else "do this"
         raise Forbidden(f"{id!r} is shared with you to {access}.", f"Its owner may {what}.")
@@ -137,7 +131,7 @@ def visible(
     db: Connection,
     who: Identity,
     filter: Filter,
-    now: float,
+    grants: Grants,
     *,
     limit: int = -1,
     after: tuple[float, str] = (0.0, ""),
@@ -145,8 +139,8 @@ def visible(
     """What `who` may read and `filter` lets through, oldest first."""
     where, parameters = conditions(filter)
     mine = "SELECT row FROM entries WHERE owner = (SELECT number FROM owners WHERE name = :agent)"
-    scope = mine if filter.own else f"{mine} UNION {_GRANTED}"
-    parameters |= {"agent": who.agent, "group": who.group, "now": now, "limit": limit}
+    scope = mine if filter.own else f"{mine} UNION SELECT row FROM ({sharing.GRANTED})"
+    parameters |= {"agent": who.agent, "limit": limit} | ({} if filter.own else sharing.parameters(who, grants))
     parameters |= {"created": after[0], "id": after[1]}
     found = db.execute(
         f"SELECT {_COLUMNS} FROM entries e JOIN owners o ON o.number = e.owner WHERE e.row IN ({scope})"
@@ -157,7 +151,9 @@ def visible(
     foreign = {row.row for row in rows if row.owner_name != who.agent}
     if not foreign:
         return rows
-    writable = {row for (row,) in db.execute(f"{_GRANTED} AND write", parameters)} & foreign
+    writable = {
+        row for (row,) in db.execute(f"SELECT row FROM ({sharing.GRANTED}) WHERE write", parameters)
+    } & foreign
     return [
         row
         if row.row not in foreign
@@ -184,14 +180,14 @@ def conditions(filter: Filter) -> tuple[str, dict[str, Any]]:
     return " AND ".join(parts), parameters
 
 
-def granted_rows(db: Connection, who: Identity, filter: Filter, now: float) -> dict[int, list[int]]:
+def granted_rows(db: Connection, who: Identity, filter: Filter, grants: Grants) -> dict[int, list[int]]:
     """What others let `who` read, by the number of its owner."""
     where, parameters = conditions(filter)
-    parameters |= {"agent": who.agent, "group": who.group, "now": now}
+    parameters |= {"agent": who.agent, **sharing.parameters(who, grants)}
     found: dict[int, list[int]] = {}
     statement = (
         f"SELECT e.owner, e.row FROM entries e JOIN owners o ON o.number = e.owner"
-        f" WHERE e.row IN ({_GRANTED}) AND o.name != :agent AND {where}"
+        f" WHERE e.row IN (SELECT row FROM ({sharing.GRANTED})) AND o.name != :agent AND {where}"
     )
     for owner, row in db.execute(statement, parameters):
         found.setdefault(owner, []).append(row)
@@ -262,7 +258,7 @@ def replace(
 
 
 def delete(db: Connection, rows: list[Row]) -> None:
-    """These, with their grants, versions, links and vectors. Their swapped bodies are doomed."""
+    """These, with their versions, links and vectors. Their swapped bodies are doomed."""
     _doom(db, rows)
     for row in rows:
         _unindex(db, row)
@@ -343,17 +339,12 @@ def _keep_version(db: Connection, row: Row, body: Body, by: str, now: float, lim
 # -- reading --------------------------------------------------------------------------------------------
 
 
-def info(db: Connection, row: Row, place: Place) -> EntryInfo:
-    grants: tuple[Grant, ...] = ()
-    if row.access == "own":
-        found = db.execute(
-            "SELECT whom, name, write, expires FROM grants WHERE row = ? ORDER BY 1, 2", (row.row,)
-        )
-        grants = tuple(Grant(whom=w, name=n, write=bool(r), expires=x) for w, n, r, x in found)
+def info(row: Row, place: Place, grants: Grants) -> EntryInfo:
+    mine = row.access == "own"
     return EntryInfo(
         id=row.id, owner=row.owner_name, kind=row.kind, name=row.name, tags=row.tags, size=row.size,
         version=row.version, pinned=row.pinned, created=row.created, changed=row.changed, access=row.access,
-        place=place, grants=grants,
+        place=place, grants=grants.on(row.owner_name, sharing.resource(row.id)) if mine else (),
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from types import TracebackType
 
 import msgspec
 
+from aios.access.grants import Granted, Grants
 from aios.errors import BadRequest, NotFound
 from aios.memory import entries, transfer
 from aios.memory.backing import Backing, SqliteBacking
@@ -25,6 +26,7 @@ from aios.memory.facts import FACT, NEIGHBOURS, PAST, Facts
 from aios.memory.notes import Notes
 from aios.memory.recall import Weights, recall
 from aios.memory.records import BlockMeta, Identity, MemoryLimits, NoteMeta, Think
+from aios.memory.sharing import resource
 from aios.memory.store import Draft, EntryStore
 from aios.syscalls.memory import AddNote, Alloc, LearnFacts, RecallFacts, Search, Share, Update, Write
 from aios.syscalls.memory_records import (
@@ -33,6 +35,7 @@ from aios.syscalls.memory_records import (
     Exported,
     Fact,
     Filter,
+    Grant,
     Hit,
     Hits,
     Ids,
@@ -58,19 +61,22 @@ class MemoryManager:
     """Memory in `folder`. Used as a context; one process at a time has a folder.
 
     `embedder` None: recall goes by words alone, and says so. `think` None: notes are described by extraction.
-    `backing` None: swapped bodies lie in the same database. `clock`: Unix time."""
+    `backing` None: swapped bodies lie in the same database. `grants`: who lets whom at what (None: nobody did
+    before, and what is shared is forgotten at the end). `clock`: Unix time."""
 
     def __init__(
         self, folder: Path, limits: MemoryLimits = MemoryLimits(), *, embedder: Embedder | None = None,  # noqa: B008
         think: Think | None = None, backing: Backing | None = None, weights: Weights = Weights(),  # noqa: B008
-        clock: Callable[[], float] = time.time,
+        grants: Grants | None = None, clock: Callable[[], float] = time.time,
     ) -> None:  # fmt: skip
         self._database = Database(folder / "memory.db")
         self._weights, self._clock, self._limits = weights, clock, limits
         self._embedder = None if embedder is None else Batched(embedder)
+        self._grants = Grants(clock=clock) if grants is None else grants
         self._store = EntryStore(
-            self._database, backing or SqliteBacking(self._database), limits, self._embedder, clock
-        )
+            self._database, backing or SqliteBacking(self._database), limits, self._embedder, clock,
+            self._grants,
+        )  # fmt: skip
         self.notes = Notes(self._store, think)
         self.blocks = Blocks(self._store)
         self.conversations = Conversations(self._store)
@@ -80,6 +86,7 @@ class MemoryManager:
         """Raises Conflict (another process has the folder), StorageUnavailable."""
         await self._database.open()
         try:
+            await self._hand_over()
             await self.conversations.open()
             await self._store.reap()
         except BaseException:
@@ -92,6 +99,20 @@ class MemoryManager:
     ) -> None:
         await self._database.close()
         await self._store.close()
+
+    async def _hand_over(self) -> None:
+        """Grants that an earlier version kept here go to where all are."""
+
+        def old(db: Connection) -> list[tuple[str, str, Whom, str, int, float | None]]:
+            return db.execute(
+                "SELECT o.name, e.id, g.whom, g.name, g.write, g.expires FROM old_grants g"
+                " JOIN entries e ON e.row = g.row JOIN owners o ON o.number = e.owner"
+            ).fetchall()
+
+        for owner, id, whom, name, write, expires in await self._database.read(old):
+            grant = Grant(whom=whom, name=name, write=bool(write), expires=expires)
+            await self._grants.give(Granted(owner=owner, resource=resource(id), grant=grant))
+        await self._database.write(lambda db: db.execute("DELETE FROM old_grants").rowcount)
 
     # -- entries -----------------------------------------------------------------------------------
 
@@ -161,11 +182,11 @@ class MemoryManager:
         row, data = await self._store.read(who, id)
         if row.kind == "conversation":
             data = (await self.conversations.text(who, id)).encode()
-        return Content(info=await self._store.info(row), data=data)
+        return Content(info=self._store.info(row), data=data)
 
     async def stat(self, who: Identity, id: str) -> EntryInfo:
         """Raises NotFound."""
-        return await self._store.info(await self._store.find(who, id))
+        return self._store.info(await self._store.find(who, id))
 
     async def update(self, who: Identity, call: Update) -> EntryInfo:
         """Change name or tags, or append. Raises NotFound, Forbidden, Conflict, BadRequest, LimitExceeded."""
@@ -187,14 +208,14 @@ class MemoryManager:
     async def delete(self, who: Identity, id: str) -> EntryInfo:
         """For good; what it was. Raises NotFound, Forbidden."""
         row = await self._store.find(who, id, "own")
-        info = await self._store.info(row)
+        info = self._store.info(row)
         await self._delete([row])
         return info
 
     async def clear(self, who: Identity, filter: Filter = _ALL) -> Ids:
         """Delete all own entries that `filter` lets through."""
-        now, own = self._clock(), msgspec.structs.replace(filter, own=True)
-        rows = await self._database.read(lambda db: entries.visible(db, who, own, now))
+        own = msgspec.structs.replace(filter, own=True)
+        rows = await self._database.read(lambda db: entries.visible(db, who, own, self._grants))
         await self._delete(rows)
         return Ids(ids=tuple([row.id for row in rows]))
 
@@ -203,21 +224,21 @@ class MemoryManager:
 
         Raises BadRequest."""
         place = _place(after)
-        limit, now = max(1, min(limit, PAGE)), self._clock()
+        limit = max(1, min(limit, PAGE))
         rows = await self._database.read(
-            lambda db: entries.visible(db, who, filter, now, limit=limit + 1, after=place)
+            lambda db: entries.visible(db, who, filter, self._grants, limit=limit + 1, after=place)
         )
         shown = rows[:limit]
         more = f"{shown[-1].created.hex()}:{shown[-1].id}" if len(rows) > limit else ""
-        return Page(entries=tuple(await self._store.infos(shown)), next=more)
+        return Page(entries=tuple(map(self._store.info, shown)), next=more)
 
     async def pin(self, who: Identity, id: str) -> EntryInfo:
         """Keep it in RAM. Raises NotFound, Forbidden, LimitExceeded."""
-        return await self._store.info(await self._store.pin(who, id, True))
+        return self._store.info(await self._store.pin(who, id, True))
 
     async def unpin(self, who: Identity, id: str) -> EntryInfo:
         """Raises NotFound, Forbidden."""
-        return await self._store.info(await self._store.pin(who, id, False))
+        return self._store.info(await self._store.pin(who, id, False))
 
     async def usage(self, who: Identity) -> MemoryUsage:
         """What `who` keeps."""
@@ -242,29 +263,17 @@ class MemoryManager:
         Raises NotFound, Forbidden, BadRequest."""
         if not call.name or (call.expires_s is not None and call.expires_s <= 0):
             raise BadRequest("A share needs a name, and an expiry that is still to come.", "Mend it.")
-        now = self._clock()
-        expires = None if call.expires_s is None else now + call.expires_s
-
-        def work(db: Connection) -> None:
-            row = entries.find(db, who, call.id, now, "own")
-            db.execute(
-                "INSERT OR REPLACE INTO grants (row, whom, name, write, expires) VALUES (?, ?, ?, ?, ?)",
-                (row.row, call.whom, call.name, call.write, expires),
-            )
-
-        await self._database.write(work)
-        return await self.stat(who, call.id)
+        expires = None if call.expires_s is None else self._clock() + call.expires_s
+        row = await self._store.find(who, call.id, "own")
+        grant = Grant(whom=call.whom, name=call.name, write=call.write, expires=expires)
+        await self._grants.give(Granted(owner=who.agent, resource=resource(row.id), grant=grant))
+        return self._store.info(row)
 
     async def unshare(self, who: Identity, id: str, name: str, whom: Whom = "agent") -> EntryInfo:
         """End a grant; no error if there is none. Raises NotFound, Forbidden."""
-        now = self._clock()
-
-        def work(db: Connection) -> None:
-            row = entries.find(db, who, id, now, "own")
-            db.execute("DELETE FROM grants WHERE row = ? AND whom = ? AND name = ?", (row.row, whom, name))
-
-        await self._database.write(work)
-        return await self.stat(who, id)
+        row = await self._store.find(who, id, "own")
+        await self._grants.take_back(who.agent, resource(row.id), whom, name)
+        return self._store.info(row)
 
     # -- recall and history ------------------------------------------------------------------------
 
@@ -280,7 +289,15 @@ class MemoryManager:
         now = self._clock()
         hits = await self._database.read(
             lambda db: recall(
-                db, self._store.vectors, who, call, vector, now, self._weights, self.notes.strength
+                db,
+                self._store.vectors,
+                who,
+                call,
+                vector,
+                now,
+                self._weights,
+                self.notes.strength,
+                self._grants,
             )
         )
         how = "words" if vector is None else "meaning" if call.by == "meaning" else "words and meaning"

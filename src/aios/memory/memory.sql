@@ -90,3 +90,16 @@ CREATE TABLE ends (
 -- The default backing store of swapped bodies, and the keys in any backing store that nothing needs any more.
 CREATE TABLE swapped (key TEXT PRIMARY KEY, digest BLOB NOT NULL, data BLOB NOT NULL);
 CREATE TABLE doomed (key TEXT PRIMARY KEY) WITHOUT ROWID;
+
+-- migration 2
+-- Grants are kept by access control, with all others; those of before are handed over when memory opens.
+ALTER TABLE grants RENAME TO old_grants;
+
+-- Edits of blocks that were made under an idempotency key.
+CREATE TABLE edits (
+    agent TEXT NOT NULL,
+    key TEXT NOT NULL,
+    asked TEXT NOT NULL,         -- what was asked under it
+    at REAL NOT NULL,
+    PRIMARY KEY (agent, key)
+) WITHOUT ROWID;

@@ -16,6 +16,7 @@ from contextlib import suppress
 
 import msgspec
 
+from aios.access.grants import Grants
 from aios.errors import BadRequest, NotFound
 from aios.memory import entries, thinking
 from aios.memory.database import Connection
@@ -83,7 +84,7 @@ class Notes:
             raise entries.unknown(id)
         if use:
             row = await self._use(row)
-        links = await self._store.database.read(lambda db: _links(db, who, row, self._store.clock()))
+        links = await self._store.database.read(lambda db: _links(db, who, row, self._store.grants))
         return _note(row, data.decode(), links, self.strength(row.meta, self._store.clock()))
 
     async def revise(
@@ -115,10 +116,10 @@ class Notes:
 
     async def link(self, who: Identity, id: str, other: str, strength: float = 1.0) -> None:
         """Say that two notes belong together; strength 0: that they do not. Raises NotFound, Forbidden."""
-        now = self._store.clock()
+        grants = self._store.grants
 
         def work(db: Connection) -> None:
-            one, two = (entries.find(db, who, each, now, "write") for each in (id, other))
+            one, two = (entries.find(db, who, each, grants, "write") for each in (id, other))
             for row in (one, two):
                 if row.kind != "note":
                     raise entries.unknown(row.id)
@@ -136,7 +137,7 @@ class Notes:
         now, notes = self._store.clock(), msgspec.structs.replace(filter, kinds=("note",))
 
         def read(db: Connection) -> NoteGraph:
-            rows = {row.row: row for row in entries.visible(db, who, notes, now)}
+            rows = {row.row: row for row in entries.visible(db, who, notes, self._store.grants)}
             wanted = msgspec.json.encode(list(rows)).decode()
             texts = dict(
                 db.execute(
@@ -182,14 +183,14 @@ class Notes:
 
     async def _neighbours(self, who: Identity, insight: Insight, content: str) -> list[Neighbour]:
         """The nearest of the caller's own notes, nearest first."""
-        store, now = self._store, self._store.clock()
+        store = self._store
         vectors, vector = store.vectors, None
         if store.embedder is not None:
             (vector,) = await store.embedder.embed([_meaning(content, insight.context)])
 
         def read(db: Connection) -> list[Neighbour]:
             near: list[tuple[int, float]] = []
-            for scope in scopes(db, who, Filter(kinds=("note",), own=True), now):
+            for scope in scopes(db, who, Filter(kinds=("note",), own=True), store.grants):
                 if vectors is not None and vector is not None:
                     near = by_meaning(db, vectors, scope, vector, NEIGHBOURS, 0.0)
                 else:
@@ -252,14 +253,16 @@ def _link(db: Connection, row: int, target: int, strength: float) -> None:
     )
 
 
-def _links(db: Connection, who: Identity, row: Row, now: float) -> tuple[Link, ...]:
+def _links(db: Connection, who: Identity, row: Row, grants: Grants) -> tuple[Link, ...]:
     """Links either way, to notes that `who` may read."""
     found = db.execute(
         "SELECT e.id, l.strength FROM links l JOIN entries e ON e.row = l.target WHERE l.row = ?1 UNION ALL"
         " SELECT e.id, l.strength FROM links l JOIN entries e ON e.row = l.row WHERE l.target = ?1",
         (row.row,),
     ).fetchall()
-    seen = {each.id for each in entries.visible(db, who, Filter(kinds=("note",)), now)} if found else set[str]()
+    seen = (
+        {each.id for each in entries.visible(db, who, Filter(kinds=("note",)), grants)} if found else set[str]()
+    )
     return tuple(sorted((Link(id=id, strength=s) for id, s in found if id in seen), key=lambda k: -k.strength))
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from aios.access.grants import Grants
 from aios.memory.database import Connection
 from aios.memory.embed import Vectors
 from aios.memory.entries import conditions, granted_rows
@@ -53,7 +54,7 @@ Scores = list[tuple[int, float]]
 """Rows and their scores, best first."""
 
 
-def scopes(db: Connection, who: Identity, filter: Filter, now: float) -> list[Scope]:
+def scopes(db: Connection, who: Identity, filter: Filter, grants: Grants) -> list[Scope]:
     """All that `who` may read and `filter` lets through."""
     found: list[Scope] = []
     mine = db.execute("SELECT number FROM owners WHERE name = ?", (who.agent,)).fetchone()
@@ -65,7 +66,7 @@ def scopes(db: Connection, who: Identity, filter: Filter, now: float) -> list[Sc
             rows = [row for (row,) in db.execute(statement, {**parameters, "owner": mine[0]})]
         found.append(Scope(mine[0], rows))
     if not filter.own:
-        found += [Scope(owner, rows) for owner, rows in granted_rows(db, who, filter, now).items()]
+        found += [Scope(owner, rows) for owner, rows in granted_rows(db, who, filter, grants).items()]
     return found
 
 
@@ -106,12 +107,12 @@ def fuse(lists: Sequence[tuple[float, Scores]]) -> Scores:
 
 def recall(
     db: Connection, cache: VectorCache | None, who: Identity, search: Search, vector: Vectors | None,
-    now: float, weights: Weights, strength: Callable[[str, float], float],
+    now: float, weights: Weights, strength: Callable[[str, float], float], grants: Grants,
 ) -> tuple[Hit, ...]:  # fmt: skip
     """The best hits. `vector`: the query's, None to search without meaning. `strength(meta, now)`: what is left
     of a note, 0..1."""
     deep = max(DEEP, search.limit)
-    where = scopes(db, who, search.filter, now)
+    where = scopes(db, who, search.filter, grants)
     words: Scores = []
     meaning: Scores = []
     if search.by != "meaning":

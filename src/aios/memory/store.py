@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from aios.access.grants import Grants
 from aios.errors import Conflict, LimitExceeded, StorageCorrupt, StorageUnavailable
 from aios.memory import entries
 from aios.memory.backing import Backing, checked
@@ -23,6 +24,7 @@ from aios.memory.embed import Embedder, Vectors
 from aios.memory.entries import Access, Body, Place, Row, Text
 from aios.memory.paging import LruK, Pages
 from aios.memory.records import Identity, MemoryLimits
+from aios.memory.sharing import resource
 from aios.memory.vectors import VectorCache
 from aios.syscalls.memory_records import EntryInfo, Kind
 
@@ -43,13 +45,14 @@ class Draft:
 
 
 class EntryStore:
-    """All entries of one kernel. `clock`: Unix time."""
+    """All entries of one kernel. `clock`: Unix time. `grants`: who lets whom at what."""
 
     def __init__(
         self, database: Database, backing: Backing, limits: MemoryLimits, embedder: Embedder | None,
-        clock: Callable[[], float],
+        clock: Callable[[], float], grants: Grants,
     ) -> None:  # fmt: skip
         self.database, self.limits, self.embedder, self.clock = database, limits, embedder, clock
+        self.grants = grants
         self.vectors = None
         if embedder is not None:
             self.vectors = VectorCache(embedder.name, embedder.width, limits.vector_bytes)
@@ -70,8 +73,7 @@ class EntryStore:
 
     async def find(self, who: Identity, id: str, need: Access = "read") -> Row:
         """Raises NotFound, Forbidden."""
-        now = self.clock()
-        return await self.database.read(lambda db: entries.find(db, who, id, now, need))
+        return await self.database.read(lambda db: entries.find(db, who, id, self.grants, need))
 
     async def read(self, who: Identity, id: str, need: Access = "read") -> tuple[Row, bytes]:
         """Raises NotFound, Forbidden, StorageCorrupt, StorageUnavailable."""
@@ -79,12 +81,8 @@ class EntryStore:
             row = await self.find(who, id, need)
             return row, await self._body(row)
 
-    async def info(self, row: Row) -> EntryInfo:
-        return (await self.infos([row]))[0]
-
-    async def infos(self, rows: list[Row]) -> list[EntryInfo]:
-        placed: list[tuple[Row, Place]] = [(row, self.place(row)) for row in rows]
-        return await self.database.read(lambda db: [entries.info(db, row, place) for row, place in placed])
+    def info(self, row: Row) -> EntryInfo:
+        return entries.info(row, self.place(row), self.grants)
 
     def place(self, row: Row) -> Place:
         return "ram" if row.id in self.pages else "swapped" if row.swapped else "disk"
@@ -156,7 +154,7 @@ class EntryStore:
 
             def work(db: Connection) -> Row:
                 # Looked up again: while the text was embedded the grant may have ended, the body been swapped.
-                row = entries.find(db, who, id, now, "write")
+                row = entries.find(db, who, id, self.grants, "write")
                 new = entries.replace(
                     db, row, body, name=draft.name, tags=draft.tags, limits=self.limits, by=who.agent, now=now
                 )
@@ -169,7 +167,11 @@ class EntryStore:
         return row
 
     async def delete(self, rows: list[Row], also: Callable[[Connection], None] = lambda db: None) -> None:
-        """These for good, also from the backing store; `also` is done in the same transaction."""
+        """These for good, also from the backing store; `also` is done in the same transaction. Their grants end
+        first: a death in between leaves an entry that nobody else sees, and never a grant on the next one that
+        is made under its key."""
+        for owner in {row.owner_name for row in rows}:
+            await self.grants.gone(owner, {resource(row.id) for row in rows})
 
         def work(db: Connection) -> None:
             # Again, for how they are by now: a change or a swap may have come between.
@@ -186,14 +188,13 @@ class EntryStore:
     async def pin(self, who: Identity, id: str, pinned: bool) -> Row:
         """Keep an entry in RAM, or let it go. Raises NotFound, Forbidden, LimitExceeded."""
         async with self.lock(id):
-            now = self.clock()
 
             def work(db: Connection) -> Row:
-                row = entries.find(db, who, id, now, "own")
+                row = entries.find(db, who, id, self.grants, "own")
                 db.execute("UPDATE entries SET pinned = ? WHERE row = ?", (pinned, row.row))
                 if pinned:
                     entries.check_pins(db, row.owner, self.limits)
-                return entries.find(db, who, id, now, "own")
+                return entries.find(db, who, id, self.grants, "own")
 
             row = await self.database.write(work)
             await self._body(row)

@@ -61,6 +61,11 @@ def verify_audit() -> Request[dict[str, Any]]:
     return Request("GET", "/aios/v1/audit/verify", _told)
 
 
+def archive_audit(older_than_s: float) -> Request[dict[str, Any]]:
+    given = {"older_than_s": older_than_s}
+    return Request("POST", "/aios/v1/audit/archive", _told, given, repeatable=False)
+
+
 def secrets() -> Request[dict[str, Any]]:
     return Request("GET", "/aios/v1/secrets", _told)
 

@@ -15,9 +15,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from aios.access.approvals import Answer, Approval, ApprovalState, Standing
+from aios.access.archive import Archived
 from aios.access.audit import AuditReport, AuditRow
 from aios.access.decision import agent_id
-from aios.access.grants import Grant, Granted, Whom
+from aios.access.grants import Granted
 from aios.access.secrets import SecretInfo
 from aios.errors import BadRequest, NotFound
 from aios.events import ApprovalAsked, KernelChanged
@@ -25,6 +26,7 @@ from aios.kernel.identities import AgentInfo, agents
 from aios.server import body, sse
 from aios.server.auth import Gate
 from aios.server.endpoint import Endpoint
+from aios.syscalls.memory_records import Grant, Whom
 
 if TYPE_CHECKING:
     from aios.kernel.kernel import Kernel
@@ -66,6 +68,10 @@ class DeclassifyBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`agent:group:name`, `memory:ID` or `file:…`."""
     labels: tuple[str, ...] | None = None
     """Labels to take off; null: all."""
+
+
+class ArchiveBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    older_than_s: float
 
 
 class ApprovalList(msgspec.Struct, frozen=True):
@@ -120,6 +126,7 @@ class Access:
             Endpoint("DELETE", "/aios/v1/standing", self.withdraw, None, Standing, who),
             Endpoint("GET", "/aios/v1/audit", self.audit, None, AuditPage, page),
             Endpoint("GET", "/aios/v1/audit/verify", self.verify, None, AuditReport),
+            Endpoint("POST", "/aios/v1/audit/archive", self.archive, ArchiveBody, Archived),
             Endpoint("GET", "/aios/v1/secrets", self.secrets, None, SecretList),
             Endpoint("PUT", "/aios/v1/secrets", self.put_secret, NewSecret, SecretInfo),
             Endpoint("DELETE", "/aios/v1/secrets/{name}", self.remove_secret, None, SecretList),
@@ -190,6 +197,12 @@ class Access:
         """Check every row of the audit log. Admin."""
         self._gate.admin(request)
         return body.reply(await self._kernel.guard.verify())
+
+    async def archive(self, request: Request) -> Response:
+        """Move old rows of the audit log into a sealed file of the state folder. Admin."""
+        by = self._admin(request)
+        asked = body.decode(await body.read(request, self._limit), ArchiveBody)
+        return body.reply(await self._kernel.guard.archive(by, asked.older_than_s))
 
     # -- secrets -----------------------------------------------------------------------------------
 

@@ -85,6 +85,7 @@ class Delete(Call[EntryInfo], frozen=True, tag="memory.delete"):
     """For good. Answered by what it was."""
 
     id: str
+    idempotency_key: str | None = None
 
 
 class List(Call[Page], frozen=True, tag="memory.list"):
@@ -110,6 +111,7 @@ class Clear(Call[Ids], frozen=True, tag="memory.clear"):
     """Delete all own entries that `filter` lets through, for good."""
 
     filter: Filter = Filter()
+    idempotency_key: str | None = None
 
 
 class Pin(Call[EntryInfo], frozen=True, tag="memory.pin"):
@@ -227,6 +229,7 @@ class EditBlock(Call[Block], frozen=True, tag="memory.edit_block"):
     text: str
     old: str = ""
     expect: int | None = None
+    idempotency_key: str | None = None
 
 
 class ListBlocks(Call[Blocks], frozen=True, tag="memory.blocks"):

@@ -25,6 +25,9 @@ class Filter(Record, frozen=True):
 
 
 class Grant(Record, frozen=True):
+    """To whom (an agent is named `group:name`), and until when (Unix time, seconds; None: until it is taken
+    back)."""
+
     whom: Whom
     name: str
     write: bool = False

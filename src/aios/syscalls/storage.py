@@ -177,6 +177,7 @@ class Purge(Call[Collected], frozen=True, tag="storage.purge"):
     """Destroy these things in the bin (None: all of it), with all their versions, for good."""
 
     ids: tuple[int, ...] | None = None
+    idempotency_key: str | None = None
 
 
 # -- versions ---------------------------------------------------------------------------------------
@@ -216,6 +217,7 @@ class ForgetVersions(Call[Collected], frozen=True, tag="storage.forget"):
 
     path: str
     keep: int = 1
+    idempotency_key: str | None = None
 
 
 class TakeSnapshot(Call[Snapshot], frozen=True, tag="storage.snapshot"):
@@ -233,6 +235,7 @@ class DropSnapshot(Call[Snapshots], frozen=True, tag="storage.drop_snapshot"):
     """Forget a snapshot. Answered by those that are left."""
 
     name: str
+    idempotency_key: str | None = None
 
 
 class Compare(Call[Differences], frozen=True, tag="storage.compare"):

@@ -22,7 +22,8 @@ from aios.tools.sandbox.profile import Outcome, Run
 
 class Caller(Record, frozen=True):
     """Who calls: the agent's name, its own folder, which boxes may write, its process; and what an order asks:
-    `kind` is what programs like its own are called, `weight` the share of its group."""
+    `kind` is what programs like its own are called, `weight` the share of its group. `key`: the call's
+    idempotency key, "" if it has none."""
 
     agent: str
     folder: str
@@ -33,6 +34,7 @@ class Caller(Record, frozen=True):
     scheduling_class: SchedulingClass = "normal"
     nice: int = 0
     weight: float = 1.0
+    key: str = ""
 
     @property
     def work(self) -> Path:

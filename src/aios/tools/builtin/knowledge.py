@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
+import hashlib
+from itertools import count
 from typing import Any, Protocol, TypeVar
+
+import msgspec
 
 from aios.errors import AiosError, Cancelled, ToolError
 from aios.syscalls import Call, Trap
@@ -26,11 +29,20 @@ def knowledge_tools(trap: TrapOf) -> list[Bound]:
     """All of them; each makes its syscalls for the process that called it."""
 
     def own(context: Context) -> Trap:
-        return partial(trap, context.caller.pid)
+        pid, key, numbers = context.caller.pid, context.caller.key, count(1)
+
+        async def once(call: Call[R], /) -> R:
+            """Under a key that follows from the tool's: made again after a crash, it happens once."""
+            if key and getattr(call, "idempotency_key", "") is None:
+                named = f"tool {next(numbers)} {hashlib.sha256(key.encode()).hexdigest()}"
+                call = msgspec.structs.replace(call, idempotency_key=named)
+            return await trap(pid, call)
+
+        return once
 
     found: list[Bound] = []
     for function in (*OF_MEMORY, *OF_FILES):
-        effect = "pure" if function in READERS else "local"
+        effect = "pure" if function in READERS else "idempotent"  # by the keys of its syscalls
         bound = bind(function, given={"trap": own}, effect=effect, provider=KERNEL, timeout_s=WAITS_S)
         found.append(Bound(bound.tool, _mendable(bound)))
     return found
