@@ -219,12 +219,6 @@ class EngineCrashed(CoreUnavailable):
 # -- the machine the kernel runs on -----------------------------------------------------------------
 
 
-class CorruptState(CoreError):
-    """A saved context is not what was saved."""
-
-    code = "corrupt_state"
-
-
 class ConfigError(AiosError):
     """The configuration can't be used."""
 

@@ -177,6 +177,14 @@ class StorageChanged(Event, frozen=True, tag="storage.changed"):
     reason: str = ""
 
 
+class StoreDamaged(Event, frozen=True, tag="storage.damaged"):
+    """Stored bytes are not those that were written, and were given to nobody. `name`: of a chunk, its digest;
+    of a swapped context, its file."""
+
+    name: str
+    reason: str = ""
+
+
 class Lost(Event, frozen=True, tag="bus.lost"):
     """The subscriber was too slow: so many events before this one are missing."""
 
@@ -203,6 +211,7 @@ AnyEvent = (
     | ApprovalAnswered
     | AccessDenied
     | StorageChanged
+    | StoreDamaged
     | Lost
 )
 

@@ -1,11 +1,13 @@
 """The memory benchmarks measure what they say."""
 
+import gzip
 from pathlib import Path
 
 import pytest
 
 from aios.bench import memory as bench_memory
 from aios.bench import recall as bench_recall
+from aios.bench.conversations import read
 from aios.errors import ConfigError
 from aios.memory.manager import MemoryManager
 from aios.memory.minilm import MiniLm
@@ -41,13 +43,33 @@ async def test_fusion_finds_clearly_more_than_words_alone(tmp_path):
 
 
 def test_history_is_measured_on_enough_conversations():
-    talks = bench_memory.conversations()
-    assert len(talks) >= 100
-    assert all(len(talk) >= 5 for talk in talks)
+    recorded, composed = read(Path(str(bench_memory.RECORDED))), bench_memory.conversations()
+    assert len(composed) >= 100
+    assert len(recorded) >= 28
+    for talk in (*recorded, *composed):
+        assert [message.role for message in talk[:3]] == ["system", "user", "assistant"]
+        assert len(talk) >= 3
+
+
+def test_conversations_of_others_are_read(tmp_path):
+    (tmp_path / "a.jsonl").write_text(
+        '[{"role": "user", "content": [{"type": "text", "text": "Hi"}], "x": 1}]\n\n'
+        '{"messages": [{"role": "user", "content": "Ho"}, {"role": "assistant", "content": null}]}\n'
+    )
+    (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(b'[{"role": "system", "content": "Be."}]'))
+    assert [[message.content for message in talk] for talk in read(tmp_path)] == [["Hi"], ["Ho", None], ["Be."]]
+
+
+@pytest.mark.parametrize("line", ["", "{}", "[1]", "no JSON"])
+def test_a_file_that_holds_no_conversations_is_named(tmp_path, line):
+    (tmp_path / "a.jsonl").write_text(line)
+    for name in ("a.jsonl", "absent.jsonl"):
+        with pytest.raises(ConfigError, match=name):
+            read(tmp_path / name)
 
 
 @pytest.mark.anyio
-async def test_every_state_of_a_conversation_costs_little_more_than_the_last(tmp_path):
+async def test_every_state_of_a_conversation_costs_little_more_than_the_last():
     result = await bench_memory._history(bench_memory.conversations()[:12])
     assert result["states"] > result["conversations"] == 12
     assert result["stored_chars"] <= result["once_chars"] < result["sent_chars"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+import time
 from collections.abc import Callable, Generator
 from pathlib import Path
 
@@ -50,6 +51,12 @@ def test_files_are_written_listed_and_taken_back(
     assert "+second" in aios("fs", "diff", "/notes/a.md", str(versions[-1]["version"]))
     aios("fs", "rollback", "/notes/a.md")
     assert aios("fs", "cat", "/notes/a.md") == "first line\n"
+    later = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(time.time() + 60))
+    aios("fs", "rollback", "/notes/a.md", "--at", later)
+    assert aios("fs", "cat", "/notes/a.md") == "first line\n"
+    aios("fs", "rollback", "/notes/a.md", "--version", str(versions[0]["version"]))
+    assert aios("fs", "cat", "/notes/a.md") == "first line\nsecond\n"
+    aios("fs", "rollback", "/notes/a.md", "--version", str(versions[-1]["version"]))
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\x00\x01")))
     aios("fs", "write", "/raw")
     assert aios("fs", "cat", "/raw") == "\x00\x01"
@@ -109,7 +116,9 @@ def test_memory_is_kept_found_shared_and_deleted(aios: Callable[..., str], tmp_p
     assert "agent default:bob: read" in aios("memory", "share", id, "bob")
     assert "tea leaves" in aios("memory", "--agent", "bob", "search", "tea")
     assert "linked" not in aios("memory", "graph")
-    aios("memory", "graph", "--png", str(tmp_path / "graph.png"))
+    (user,) = [each["pid"] for each in json.loads(aios("ps", "--json")) if each["name"] == "user"]
+    assert "Tea leaves and the cache" in aios("memory", "--agent", "bob", "graph", str(user))
+    aios("memory", "graph", str(user), "--png", str(tmp_path / "graph.png"))
     assert (tmp_path / "graph.png").read_bytes().startswith(b"\x89PNG")
     aios("memory", "export", str(tmp_path / "all.jsonl"))
     assert "3 entries" in aios("memory", "--agent", "eve", "import", str(tmp_path / "all.jsonl"))

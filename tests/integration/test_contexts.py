@@ -10,9 +10,11 @@ import pytest
 from tests.kernels import spawn
 
 from aios.config import SchedulerSettings, Settings, parse
-from aios.events import ContextMoved
+from aios.events import ContextMoved, StoreDamaged
 from aios.kernel.kernel import Kernel
+from aios.sealed import HEAD
 from aios.syscalls import Completion, DeclarePlan, Generate, Message, PlanStep, Sampling
+from aios.syscalls.storage import StorageUsage
 
 pytestmark = pytest.mark.anyio
 
@@ -46,7 +48,7 @@ def longer_copy(model: Path, to: Path) -> Path:
 
 
 def swap_files(folder: Path) -> list[Path]:
-    return list(folder.rglob("*.kv"))
+    return list(folder.rglob("*.slab"))
 
 
 def uncached(done: Completion) -> int:
@@ -124,17 +126,42 @@ async def test_a_damaged_file_is_named_and_its_context_computed_again(
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1
     async with Kernel(settings) as kernel:
-        match damage:
-            case "cut":
-                file.write_bytes(data[: len(data) // 2])
-            case "flip":
-                file.write_bytes(data)
-            case _:
-                file.unlink()
-        talk.kernel = kernel
-        done = await talk.turn()
+        with kernel.bus.subscribe() as events:
+            match damage:
+                case "cut":
+                    file.write_bytes(data[: len(data) // 2])
+                case "flip":
+                    file.write_bytes(data)
+                case _:
+                    file.unlink()
+            talk.kernel = kernel
+            done = await talk.turn()
+            bob = Talk(kernel, kernel.processes.attach("bob"))
+            await bob.turn()
+            damaged = [event for event in events.unread() if isinstance(event, StoreDamaged)]
     assert done.usage.cached_tokens == 0
+    assert [event.name for event in damaged] == [file.name]
     assert file.name in caplog.text
+    assert not file.exists()
+    async with Kernel(tiny(tmp_path / "other", tiny_model)) as kernel:  # which never saw a file
+        same = Talk(kernel, kernel.processes.attach("ann"), talk.messages[0].content or "")
+        await same.turn()
+        await same.turn()
+    assert same.messages == talk.messages
+
+
+async def test_files_and_swapped_contexts_are_in_one_store(tmp_path: Path, tiny_model: Path) -> None:
+    settings = tiny(tmp_path, tiny_model)
+    async with Kernel(settings) as kernel:
+        talk = Talk(kernel, kernel.processes.attach("ann"))
+        await talk.turn()
+        assert (await kernel.trap(talk.pid, StorageUsage())).contexts == 0
+    (file,) = swap_files(tmp_path / "storage")
+    async with Kernel(settings) as kernel:
+        usage = await kernel.trap(talk.pid, StorageUsage())
+        assert file.stat().st_size <= usage.contexts + HEAD < 2 * file.stat().st_size
+        kernel.processes.kill(kernel.processes.get(talk.pid))
+        assert not file.exists()
 
 
 async def test_what_a_gone_process_left_is_deleted(tmp_path: Path, tiny_model: Path) -> None:

@@ -44,6 +44,9 @@ class Hardware:
         path.touch()
         return True
 
+    def damaged(self) -> list:
+        return []
+
     def apply(self, op) -> None:
         match op:
             case Save(slot, extent):
@@ -64,6 +67,30 @@ class Hardware:
                 del self.slots[slot][tokens:]
 
 
+class Store:
+    """A store that outlives kernels: files, and those of them that have a label."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.names = folder, itertools.count()
+        self.labels: dict[Path, bytes] = {}
+
+    def reserve(self, size: int, owner: str) -> Path:
+        return self.folder / f"{next(self.names)}.slab"
+
+    async def seal(self, space: str, labels) -> None:
+        self.labels |= {path: label for path, label in labels.items() if path.exists()}
+
+    def remove(self, path: Path) -> None:
+        self.labels.pop(path, None)
+        path.unlink(missing_ok=True)
+
+    async def find(self, space: str):
+        for path in self.folder.iterdir():
+            if path not in self.labels:
+                path.unlink()  # collected
+        return sorted(self.labels.items())
+
+
 class ResidencyMachine(RuleBasedStateMachine):
     """Agents of two groups come, run, are interrupted, grow their conversations and go."""
 
@@ -73,6 +100,7 @@ class ResidencyMachine(RuleBasedStateMachine):
     )  # fmt: skip
     def begin(self, ram, disk, align, eviction):
         self.folder = tempfile.TemporaryDirectory()
+        self.store = Store(Path(self.folder.name))
         self.hardware = Hardware()
         self.spec = ContextSpec(
             bytes_base=64, bytes_per_token=PER_TOKEN, ram_bytes=ram * 1024, align=align, keeper=self.hardware
@@ -85,7 +113,7 @@ class ResidencyMachine(RuleBasedStateMachine):
         self.ids = iter(range(1, 10**6))
 
     def boot(self) -> None:
-        space = SwapSpace(Path(self.folder.name), self.disk)
+        space = SwapSpace(self.store, "core", self.disk)
         self.residency = Residency(
             self.spec, SLOTS, EventBus(), swap=space, eviction=self.eviction, now=lambda: float(next(self.time))
         )
@@ -175,6 +203,15 @@ class ResidencyMachine(RuleBasedStateMachine):
 
         asyncio.run(copy())
 
+    @precondition(lambda self: self.store.labels)
+    @rule(data=st.data())
+    def damage(self, data):
+        """A file turns out not to be what was written: nothing is planned with it any more."""
+        path = data.draw(st.sampled_from(sorted(self.store.labels)))
+        if path not in {e.spent for e in self.residency._slots if e}:
+            self.residency.discard(path)
+            assert not path.exists()
+
     @rule(orderly=st.booleans())
     def restart(self, orderly):
         """The kernel stops, or is killed, and starts again."""
@@ -201,7 +238,7 @@ class ResidencyMachine(RuleBasedStateMachine):
             named = {e.file for e in parking.entries if e.file} | {
                 e.spent for e in self.residency._slots if e and e.spent
             }
-            assert named == {path for path in Path(self.folder.name).iterdir() if path.suffix == ".kv"}
+            assert named == set(Path(self.folder.name).iterdir())
 
 
 TestResidency = ResidencyMachine.TestCase

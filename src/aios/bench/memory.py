@@ -4,10 +4,10 @@ Paging: hit rates of LRU-K for K = 1 (plain LRU), 2 and 3 at three budgets, on a
 where scans come between. The traces are made from seeds; this is the policy itself, no timing.
 
 History: conversations of many turns, each recorded again after every turn, as agents send them. `once` is the
-size of the finished conversations, `sent` of all states of them. The texts are real, the conversations are not:
-users ask an assistant for the help of a Python module's members one after the other, under a few shared system
-prompts.
-"""
+size of the finished conversations, `sent` of all states of them. `recorded` are real ones (by default those
+that ship, `aios bench conversations`; `--data`: others). Of `composed` the texts are real, the conversations
+are not: users ask an assistant for the help of a Python module's members one after the other, under a few
+shared system prompts."""
 
 from __future__ import annotations
 
@@ -19,9 +19,11 @@ import statistics
 import tempfile
 import time
 from collections.abc import Sequence
+from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
+from aios.bench.conversations import NAME, read
 from aios.bench.report import machine, save_bars, write_result
 from aios.memory.conversations import to_text
 from aios.memory.manager import MemoryManager
@@ -51,11 +53,20 @@ MODULES = """
 """.split()  # noqa: SIM905
 
 
-def run(out: Path, *, seeds: int = 5, quick: bool = False, **_: Any) -> None:
-    """Measure and write `result.json` and `plot.png` to `out`."""
+RECORDED = files("aios.bench").joinpath("data", NAME)
+PARTS = 5
+
+
+def run(out: Path, *, seeds: int = 5, quick: bool = False, data: Path | None = None, **_: Any) -> None:
+    """Measure and write `result.json` and `plot.png` to `out`. `data`: recorded conversations. Raises
+    ConfigError."""
+    with as_file(RECORDED) as shipped:
+        recorded = read(data or shipped)
     paging = [_paging(name, trace, 2 if quick else seeds) for name, trace in (("zipf", zipf), ("scans", scans))]
-    history = asyncio.run(_history(conversations()))
-    write_result(out, {"bench": "memory", "paging": paging, "history": history, **machine()})
+    talks = {"recorded": recorded, "composed": conversations()}
+    history = {name: asyncio.run(_histories(name, each)) for name, each in talks.items()}
+    source = str(data or NAME)
+    write_result(out, {"bench": "memory", "paging": paging, "history": history, "data": source, **machine()})
     save_bars(
         out / "plot.png",
         title=f"Hit rate of LRU-K with {BUDGETS[1]:.0%} of the pages in RAM",
@@ -136,6 +147,17 @@ def _documented(module: str) -> list[tuple[str, str]]:
     return [(name, text) for name, text in texts if text and len(text) > 40]
 
 
+async def _histories(name: str, talks: Sequence[Sequence[Message]]) -> dict[str, Any]:
+    """Of all conversations together, and how much less some of them save: ratios of PARTS parts."""
+    parts = [await _history(talks[i::PARTS]) for i in range(PARTS)] if len(talks) >= 2 * PARTS else []
+    result = await _history(talks)
+    print(
+        f"  history, {name}: {len(talks)} conversations, {result['states']} states: {result['ratio_sent']:.1f}x"
+        f" smaller than what was sent, {result['ratio_once']:.2f}x smaller than the finished conversations"
+    )
+    return {**result, "ratio_sent_of_parts": sorted(part["ratio_sent"] for part in parts)}
+
+
 async def _history(talks: Sequence[Sequence[Message]]) -> dict[str, Any]:
     """Record every state of every conversation, all of one agent."""
     who, sent, states = Identity(agent="one"), 0, 0
@@ -145,20 +167,17 @@ async def _history(talks: Sequence[Sequence[Message]]) -> dict[str, Any]:
         began = time.perf_counter()
         async with MemoryManager(path, MemoryLimits(agent_bytes=2**40)) as memory:
             for talk in talks:
-                id = ""
-                for end in range(3, len(talk) + 1, 2):
+                id, end = "", 0
+                for end in [i for i, message in enumerate(talk, 1) if message.role == "assistant"]:
                     id = (await memory.conversations.record(who, talk[:end], id=id)).id
                     sent += len(to_text(talk[:end]))
                     states += 1
-                if await memory.conversations.messages(who, id) != tuple(talk):
+                if await memory.conversations.messages(who, id) != tuple(talk[:end]):
                     raise RuntimeError("a conversation came back changed")
             elapsed = time.perf_counter() - began
             stored, _ = await memory.conversations.stored(who)
-    result = {
-        "conversations": len(talks), "turns": sum(len(talk) // 2 for talk in talks), "states": states,
-        "sent_chars": sent, "once_chars": once, "stored_chars": stored, "ratio_sent": round(sent / stored, 2),
+    return {
+        "conversations": len(talks), "messages": sum(map(len, talks)), "states": states, "sent_chars": sent,
+        "once_chars": once, "stored_chars": stored, "ratio_sent": round(sent / stored, 2),
         "ratio_once": round(once / stored, 3), "ms_a_state": round(1000 * elapsed / states, 2),
     }  # fmt: skip
-    print(f"  history: {len(talks)} conversations, {states} states: {sent / stored:.1f}x smaller than what was"
-          f" sent, {once / stored:.2f}x smaller than the finished conversations")  # fmt: skip
-    return result

@@ -17,13 +17,16 @@ from aios import plugins
 @click.option("--full", is_flag=True, help="The long version: sweeps, several seeds.")
 @click.option("--quick", is_flag=True, help="A short look; its numbers are not for reports.")
 @click.option("--seeds", type=int, help="Repetitions.")
-@click.option("--agents", type=int, help="demo: number of agents.")
+@click.option("--agents", type=int, help="demo, conversations: number of agents.")
 @click.option("--slots", type=int, help="demo: slots of the core.")
 @click.option("--part", help="contexts: measure this part only (exact, restart, pressure); keep the others.")
 @click.option(
     "--data",
+    "--conversations",
+    "data",
     type=click.Path(path_type=Path),
-    help="recall: dialogues in LoCoMo's JSON format; simulate: folder of the traces.",
+    help="recall: dialogues in LoCoMo's JSON format; memory: conversations, JSON lines of OpenAI messages; "
+    "simulate: folder of the traces.",
 )
 def bench(name: str | None, out: Path | None, **options: Any) -> None:
     """Run benchmark NAME and write its result; without NAME list them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime
 
 import click
 
@@ -47,10 +48,17 @@ def diff(place: Place, path: str, old: int, new: int | None) -> None:
 @click.argument("path")
 @click.option("--steps", "-n", type=int, help="So many versions back (default: 1).")
 @click.option("--version", "-v", type=int, help="To this version.")
+@click.option("--at", type=click.DateTime(), help="To what it was at this local time.")
 @click.pass_obj
-def rollback(place: Place, path: str, steps: int | None, version: int | None) -> None:
+def rollback(place: Place, path: str, steps: int | None, version: int | None, at: datetime | None) -> None:
     """Make an old version the newest again; what came after it stays in the history."""
-    to = {"version": version} if version is not None else {"steps": steps or 1}
+    if sum(given is not None for given in (steps, version, at)) > 1:
+        raise click.UsageError("Only one of --steps, --version and --at.")
+    to: dict[str, float] = {"steps": steps or 1}
+    if version is not None:
+        to = {"version": version}
+    elif at is not None:
+        to = {"time": at.timestamp()}
     done = place.files.rollback(place.at(path), **to)
     tell(place, done, f"{done.path} v{done.version}, {render.size(done.size)}")
 
@@ -165,7 +173,8 @@ def _tell_shares(place: Place, listed: tuple[ShareInfo, ...]) -> None:
 def usage(place: Place) -> None:
     """Show how much is kept, and may be."""
     used = place.files.usage()
-    tell(place, used, f"{render.size(used.used)} of {render.size(used.quota)}, {used.files} files")
+    text = f"{render.size(used.used)} of {render.size(used.quota)}, {used.files} files"
+    tell(place, used, text + (f"; swapped contexts: {render.size(used.contexts)}" if used.contexts else ""))
 
 
 COMMANDS = (

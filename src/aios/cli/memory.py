@@ -12,6 +12,7 @@ import click
 from aios.cli import render
 from aios.cli.confirm import confirmed
 from aios.cli.daemon import connect, json_option, state_option
+from aios.errors import NotFound
 from aios.sdk.client import Client
 from aios.syscalls.memory import Delete
 
@@ -172,10 +173,18 @@ def block(known: Known, name: str | None, text: tuple[str, ...], replacing: str,
 
 
 @memory.command()
+@click.argument("pid", type=int, required=False)
 @click.option("--png", type=click.Path(dir_okay=False, path_type=Path), help="Draw it.")
-@click.pass_obj
-def graph(known: Known, png: Path | None) -> None:
-    """Show the notes and the links between them."""
+@click.pass_context
+def graph(context: click.Context, pid: int | None, png: Path | None) -> None:
+    """Show the notes and the links between them: of process PID, or of --agent."""
+    known: Known = context.obj
+    if pid is not None:
+        name = next((each.name for each in known.client.processes(all=True) if each.pid == pid), None)
+        if name is None:
+            raise NotFound(f"There is no process {pid}.", "`aios ps --all` lists them.")
+        state = context.parent.params["state_dir"] if context.parent else None
+        known = Known(context.with_resource(connect(state, name)), name, known.as_json)
     found = known.memory.graph()
     if png is not None:
         from aios.memory.graph import draw_graph

@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
 from aios.config import ContextSettings
 from aios.context.residency import Residency
 from aios.context.seating import PlainSeating, Seating
-from aios.context.swap import SwapSpace
+from aios.context.swap import SlabStore, SwapSpace
 from aios.context.swapper import Swapper
 from aios.cores.core import ContextKeeper, Core
-from aios.errors import CoreError
-from aios.events import EventBus
+from aios.errors import CoreError, StorageUnavailable
+from aios.events import EventBus, StoreDamaged
 
 PATIENCE_S = 10.0
 """How long copying contexts may hold up a shutdown."""
@@ -29,8 +28,7 @@ class Swapping:
 
     async def find(self, alive: Callable[[int], bool]) -> None:
         """Take over what an earlier kernel left of processes that are still there."""
-        left = await asyncio.to_thread(lambda: list(self.space.scan(self.keeper.fingerprint)))
-        for path, label in left:
+        for path, label in await self.space.find(self.keeper.fingerprint):
             if label.pid == 0 or alive(label.pid):
                 self.residency.adopt(path, label)
             else:
@@ -53,18 +51,25 @@ class Swapping:
             return False
         if entry.file is None or entry.running:
             return False  # it was wanted meanwhile
-        label = self.swapper.label(entry)
-        path = other.space.take(entry.file, label)
-        if path is None:
+        path, label = entry.file, self.swapper.label(entry)
+        try:
+            if not await other.space.take(path, label):
+                return False
+        except StorageUnavailable:
             return False
+        if entry.file != path or entry.running:
+            other.space.give(path)  # it was wanted meanwhile
+            return False
+        self.space.give(path)
+        entry.file = None
         self.residency.give_up(entry)
         other.residency.adopt(path, label)
         return True
 
 
 class ContextManager:
-    """`folder`: of the swap files; None: contexts live in RAM only. `alive(pid)`: whether the process whose
-    contexts an earlier kernel left is still there."""
+    """`store`: of the swapped contexts; None: they live in RAM only. `alive(pid)`: whether the process whose
+    contexts an earlier kernel left is still there. `whose(pid)`: the agent that a process is of."""
 
     def __init__(
         self,
@@ -72,12 +77,13 @@ class ContextManager:
         bus: EventBus,
         settings: ContextSettings,
         *,
-        folder: Path | None = None,
+        store: SlabStore | None = None,
         alive: Callable[[int], bool] = lambda pid: False,
+        whose: Callable[[int], str] = lambda pid: "",
     ) -> None:
         self.seating: Seating = PlainSeating()
         self._core, self._bus, self._settings = core, bus, settings
-        self._folder, self._alive = folder, alive
+        self._store, self._alive, self._whose = store, alive, whose
         self._swapping: Swapping | None = None
         self._task: asyncio.Task[None] | None = None
         self._epoch = 0
@@ -88,7 +94,9 @@ class ContextManager:
         if spec is None:
             return
         room = int(self._settings.swap_mb * 2**20)
-        space = SwapSpace(self._folder, room) if self._folder and room and spec.keeper else None
+        space = None
+        if self._store and room and spec.keeper:
+            space = SwapSpace(self._store, self._core.name, room, self._whose)
         residency = Residency(
             spec, self._core.capacity, self._bus, swap=space, eviction=self._settings.eviction
         )
@@ -107,10 +115,14 @@ class ContextManager:
             await self._swapping.save_all(PATIENCE_S)
 
     def check(self) -> None:
-        """Has the core lost its slots?"""
+        """Has the core lost its slots, or found a swapped context that can't be used?"""
         if self._core.epoch != self._epoch:
             self._epoch = self._core.epoch
             self.seating.lost()
+        if self._swapping:
+            for path, why in self._swapping.keeper.damaged():
+                self._swapping.residency.discard(path)
+                self._bus.publish(StoreDamaged(name=path.name, reason=why))
 
     async def send(self, pid: int, other: ContextManager) -> bool:
         """Move the newest context of a process to another core of the same model, as a file. False if that is

@@ -114,7 +114,7 @@ class Parking:
         extent, size = entry.extent, self._worth.size(len(entry.tokens))
         if entry.file is None and extent and self.swap and self._worth.swappable(entry):
             if self.make_file_room(entry, size, now):
-                entry.file = self.swap.reserve(size)
+                entry.file = self.swap.reserve(size, entry.pid)
             if entry.file:
                 ops.append(SwapOut(extent, entry.file))
         if entry.file is None:

@@ -169,6 +169,14 @@ class Residency:
         if self._newest.get(entry.pid) is entry:
             del self._newest[entry.pid]
 
+    def discard(self, path: Path) -> None:
+        """The file is not what was written: nobody starts from it any more."""
+        for entry in [e for e in self.parking.entries if e.file == path]:
+            if entry.extent:
+                self.parking.remove(entry)
+            else:
+                self._left_ram(entry, "dropped")
+
     def park(self, entry: Entry) -> list[KvOp]:
         """Save what is idle in a slot: what to do for it."""
         return [] if entry.slot is None or entry.running else self._vacate(entry.slot, keep=None)

@@ -41,10 +41,8 @@ class Swapper:
         until = time.monotonic() + patience_s
         while time.monotonic() < until and (entry := self._parking.dirty(time.monotonic(), all=True)):
             await self.copy(entry)
-        for entry in self._parking.entries:
-            if entry.file:
-                with suppress(OSError):  # without a label it is not found, and computed again
-                    await asyncio.to_thread(self._swap.label, entry.file, self.label(entry))
+        with suppress(AiosError):  # without a label it is not found, and computed again
+            await self._swap.label({e.file: self.label(e) for e in self._parking.entries if e.file})
 
     async def copy(self, entry: Entry) -> bool:
         """Copy one parked context. False if it was not possible; it is tried again at most TRIES times."""
@@ -52,7 +50,7 @@ class Swapper:
         if extent is None or not self._parking.make_file_room(entry, size, time.monotonic()):
             entry.asked = True  # worth less than all that is there: it is not asked for again
             return False
-        path = self._swap.reserve(size)
+        path = self._swap.reserve(size, entry.pid)
         assert path is not None  # room was made
         entry.asked = True
         whole = False
@@ -62,7 +60,7 @@ class Swapper:
                     break
                 await asyncio.sleep(RETRY_S)
             if whole and entry.extent is extent:
-                await asyncio.to_thread(self._swap.label, path, self.label(entry))
+                await self._swap.label({path: self.label(entry)})
                 self._broken = ""
         except (OSError, AiosError) as error:
             whole = False

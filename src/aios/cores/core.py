@@ -195,6 +195,10 @@ class ContextKeeper(Protocol):
         Raises OSError."""
         ...
 
+    def damaged(self) -> list[tuple[Path, str]]:
+        """Swap files that could not be used, and why: those found since it was asked last."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Seat:

@@ -26,7 +26,7 @@ from aios.config import CoreSettings, Settings
 from aios.context.manager import ContextManager
 from aios.cores.core import Core
 from aios.errors import AiosError, Cancelled, Conflict, Draining, JournalUnavailable
-from aios.events import EventBus, JournalChanged, KernelChanged, StorageChanged, Subscription
+from aios.events import EventBus, JournalChanged, KernelChanged, StorageChanged, StoreDamaged, Subscription
 from aios.kernel.dispatch import Dispatcher
 from aios.kernel.groups import GroupTable
 from aios.kernel.guard import Guard
@@ -233,12 +233,12 @@ class Kernel:
         tasks = await stack.enter_async_context(self._task_group())
         self.groups.restore(recovered.groups)
         self.processes.restore(recovered.processes, recovered.next_pid)
-        await self._start_cores(stack, tasks)
+        self._managers = await stack.enter_async_context(
+            managers(self.settings, tasks, self.trap, self.guard.grants, self._on_storage_trouble, self._on_damage)
+        )
+        await self._start_cores(stack, tasks)  # behind their store: it takes their contexts when they close
         toolbox = await stack.enter_async_context(
             open_toolbox(self.settings.tools, self.settings.state_dir(), self._tool_order, tasks, self.trap)
-        )
-        self._managers = await stack.enter_async_context(
-            managers(self.settings, tasks, self.trap, self._on_storage_trouble, self.guard.grants)
         )
         self._dispatcher = Dispatcher(
             self.processes, self.groups, self._pool, self._journal, self.bus, tasks, self.guard, toolbox,
@@ -270,9 +270,11 @@ class Kernel:
         self, core: Core, settings: CoreSettings, stack: AsyncExitStack, tasks: asyncio.TaskGroup
     ) -> None:
         order, state, name = self.settings.scheduler, self.settings.state_dir(), quote(core.name, safe="")
+        assert self._managers is not None  # they are opened first
         contexts = ContextManager(
-            core, self.bus, self.settings.context, alive=self.processes.alive, folder=state / "swap" / name
-        )
+            core, self.bus, self.settings.context, store=self._managers.storage.slabs,
+            alive=self.processes.alive, whose=lambda pid: self.processes.get(pid).agent,
+        )  # fmt: skip
         policy, learned = self._policy(order.policy), LearnedFile(state / "learned" / f"{name}.json")
         await asyncio.to_thread(learned.teach, policy)
         scheduler = Scheduler(
@@ -376,3 +378,7 @@ class Kernel:
         if trouble:
             log.warning("files can't be written: %s", trouble)
         self.bus.publish(StorageChanged(state="degraded" if trouble else "ok", reason=trouble))
+
+    def _on_damage(self, name: str, reason: str) -> None:
+        log.warning("%s", reason)
+        self.bus.publish(StoreDamaged(name=name, reason=reason))

@@ -48,8 +48,9 @@ class Managers:
 
 @asynccontextmanager
 async def managers(
-    settings: Settings, tasks: asyncio.TaskGroup, ask: Ask, on_trouble: Callable[[str], None], grants: Grants
-) -> AsyncGenerator[Managers]:
+    settings: Settings, tasks: asyncio.TaskGroup, ask: Ask, grants: Grants, on_trouble: Callable[[str], None],
+    on_damage: Callable[[str, str], None],
+) -> AsyncGenerator[Managers]:  # fmt: skip
     """Open them in the state folder. `ask` makes an llm call for a process; `grants`: who lets whom at what.
     Raises ConfigError, Conflict, StorageUnavailable."""
     state = settings.state_dir()
@@ -61,7 +62,8 @@ async def managers(
     async with (
         _embedder(settings.memory.embedder) as embedder,
         StorageManager(
-            state / "storage", _storage_limits(settings.storage), embedder=embedder, on_trouble=on_trouble
+            state / "storage", _storage_limits(settings.storage), embedder=embedder, on_trouble=on_trouble,
+            on_damage=on_damage,
         ) as storage,
         MemoryManager(
             state / "memory", _memory_limits(settings.memory), embedder=embedder, backing=BlobBacking(storage),

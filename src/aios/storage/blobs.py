@@ -1,4 +1,4 @@
-"""Contents without a path: what was paged out of memory, contexts that were evicted.
+"""Contents without a path: what was paged out of memory.
 
 They are in the same chunks as files, under the same checks and the same quota. A blob is there for as long as a
 name holds it; a digest opens only what one of the owner's own names holds."""

@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
 
+import msgspec
 import zstandard
 
 from aios.errors import BadRequest, Conflict, StorageCorrupt, StorageUnavailable
@@ -29,6 +30,7 @@ from aios.storage.mounts import Mounts
 from aios.storage.records import StorageLimits
 from aios.storage.search import Search
 from aios.storage.shares import Shares
+from aios.storage.slabs import Slabs
 from aios.storage.staging import Staging
 from aios.storage.store import Store
 from aios.storage.tree import Tree
@@ -39,12 +41,13 @@ log = logging.getLogger(__name__)
 
 
 class StorageManager:
-    """The store in `folder`: `files`, `bin`, `versions`, `mounts`, `shares`, `blobs`, `folders`,
+    """The store in `folder`: `files`, `bin`, `versions`, `mounts`, `shares`, `blobs`, `slabs`, `folders`,
     `search`, `grouping`.
 
     Their methods take the owner of a root first; who may do what is decided before. With an `embedder`,
     searches go by meaning too. `on_trouble(why)` is called when changes can't be written (reads go on), and
-    with "" when they can again. `clock` gives Unix time. Open it with `async with`, and run `run`."""
+    with "" when they can again, `on_damage(digest, why)` when a chunk is found corrupt. `clock` gives Unix
+    time. Open it with `async with`, and run `run`."""
 
     def __init__(
         self,
@@ -53,6 +56,7 @@ class StorageManager:
         *,
         embedder: Embedder | None = None,
         on_trouble: Callable[[str], None] | None = None,
+        on_damage: Callable[[str, str], None] | None = None,
         clock: Callable[[], float] = time.time,
         connect: Connect = connect,
     ) -> None:
@@ -68,7 +72,7 @@ class StorageManager:
         self._index = Database(
             folder / "index.db", "index.sql", on_trouble=_ignore, synchronous="NORMAL", derived=True
         )
-        self._store = Store(self._database, self._limits, clock)
+        self._store = Store(self._database, self._limits, clock, on_damage or _ignore)
         self._indexer = Indexer(self._store, self._index, embedder)
         staging = Staging(self._store)
         self.files = Files(self._store, staging)
@@ -77,6 +81,7 @@ class StorageManager:
         self.mounts = Mounts(self._store)
         self.shares = Shares(self._store)
         self.blobs = Blobs(self._store, staging)
+        self.slabs = Slabs(self._database, folder / "slabs", clock)
         self.folders = Folders(self.files, staging)
         self.search = Search(self._store, self._index, self._indexer, embedder)
         self.grouping = Grouping(self._store, self._index)
@@ -126,6 +131,7 @@ class StorageManager:
     def _take_lock(self) -> None:
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            (self._folder / "slabs").mkdir(mode=0o700, exist_ok=True)
             self._lock = os.open(self._folder / "storage.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -151,7 +157,7 @@ class StorageManager:
             files = tree.db.execute(
                 "SELECT count(*) FROM nodes WHERE root = ? AND kind = 'file'", (tree.root,)
             ).fetchone()[0]
-            return Usage(used=used, quota=quota, files=files)
+            return Usage(used=used, quota=quota, files=files, contexts=self.slabs.taken(owner))
 
         return await self._store.look(owner, get)
 
@@ -170,21 +176,23 @@ class StorageManager:
         """Remove what nothing reaches, and give the room back to the disk. Safe at any time, works on a full
         disk as far as that lets it, and can be killed. Raises StorageUnavailable."""
         before = self._store.clock() - self._limits.key_ttl_s
-        return await collect.collect(self._database, versions=self._limits.versions, results_before=before)
+        done = await collect.collect(self._database, versions=self._limits.versions, results_before=before)
+        slabs, size = await self.slabs.collect()
+        return msgspec.structs.replace(done, slabs=slabs, bytes=done.bytes + size)
 
     async def scrub(self) -> tuple[str, ...]:
-        """Check every chunk. Returns the digests (hex) of those that are corrupt: the next write of the same
-        content mends them."""
+        """Check every chunk and slab. Returns the digests (hex) of chunks that are corrupt: the next write of
+        the same content mends them; and the names of slabs that were, which are gone."""
         bad: list[str] = []
         last = 0
         while True:
             step = await self._database.read(lambda db, last=last: _scrub_some(db, last))
             if step is None:
-                return tuple(bad)
+                return (*bad, *await self.slabs.scrub())
             last = step[0]
             for digest in step[1]:
                 bad.append(digest)
-                await self._store.mark(digest)
+                await self._store.mark(digest, f"Chunk {digest} is corrupt.")
 
 
 def _scrub_some(db: sqlite3.Connection, last: int) -> tuple[int, list[str]] | None:
@@ -203,5 +211,5 @@ def _scrub_some(db: sqlite3.Connection, last: int) -> tuple[int, list[str]] | No
     return rows[-1][0], bad
 
 
-def _ignore(_: str) -> None:
+def _ignore(*_: str) -> None:
     """Nobody asked to be told."""

@@ -132,3 +132,15 @@ CREATE TABLE results (
 ) WITHOUT ROWID;
 CREATE INDEX results_by_age ON results (at);
 CREATE TABLE stale (node INTEGER PRIMARY KEY, mark INTEGER NOT NULL);
+
+-- name: migration_2
+CREATE TABLE slabs (
+    name TEXT PRIMARY KEY,
+    space TEXT NOT NULL,
+    owner TEXT NOT NULL,
+    digest BLOB NOT NULL,
+    size INTEGER NOT NULL,
+    at REAL NOT NULL,
+    label BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX slabs_by_space ON slabs (space, at);

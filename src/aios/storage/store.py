@@ -23,10 +23,15 @@ KEY_BYTES = 255
 
 
 class Store:
-    """`database` as owners see it. `clock` gives Unix time, seconds."""
+    """`database` as owners see it. `clock` gives Unix time, seconds; `on_damage(digest, why)` hears of corrupt
+    chunks."""
 
-    def __init__(self, database: Database, limits: StorageLimits, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, database: Database, limits: StorageLimits, clock: Callable[[], float],
+        on_damage: Callable[[str, str], None],
+    ) -> None:  # fmt: skip
         self.database, self.limits, self.clock = database, limits, clock
+        self._on_damage = on_damage
         self.changed = asyncio.Event()
         """Set by each change; whoever follows the store clears it."""
         self._roots: dict[str, int] = {}
@@ -51,7 +56,7 @@ class Store:
         try:
             return await self.database.read(run)
         except StorageCorrupt as error:
-            await self.mark(error.digest)
+            await self.mark(error.digest, str(error))
             raise
 
     async def change(
@@ -108,8 +113,9 @@ class Store:
             raise Conflict(f"The key {key!r} was used for another request.", mend, param="key")
         return (msgspec.msgpack.decode(found[1], type=kind),)
 
-    async def mark(self, digest: str) -> None:
-        """Remember that a chunk is corrupt, so that the next write of its content mends it."""
+    async def mark(self, digest: str, why: str) -> None:
+        """Tell that a chunk is corrupt, and remember it, so that the next write of its content mends it."""
+        self._on_damage(digest, why)
         mark = "UPDATE chunks SET bad = 1 WHERE digest = ?"
         try:
             await self.database.change(lambda db: db.execute(mark, (bytes.fromhex(digest),)).rowcount)

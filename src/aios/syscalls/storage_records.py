@@ -137,6 +137,9 @@ class Usage(Record, frozen=True):
     quota: int
     files: int
     """With those in the bin and in snapshots."""
+    contexts: int = 0
+    """Besides: what is on disk of the contexts of the owner's processes. It counts against `[context]
+    swap_mb`."""
 
 
 class Collected(Record, frozen=True):
@@ -146,6 +149,8 @@ class Collected(Record, frozen=True):
     versions: int = 0
     manifests: int = 0
     chunks: int = 0
+    slabs: int = 0
+    """Contexts that nobody has any more."""
     bytes: int = 0
     """Compressed."""
 

@@ -12,6 +12,7 @@ import logging
 import os
 import secrets
 from collections.abc import AsyncGenerator, Callable
+from pathlib import Path
 
 import msgspec
 
@@ -181,6 +182,8 @@ class LlamaCore:
                     future.set_exception(error_of(message))
             case Damaged(path=path, why=why):
                 log.warning("core %s can't use the swap file %s: %s", self.name, path, why)
+                if self._keeper:
+                    self._keeper.report(Path(path), why)
             case TokenIds() | Vectors() | Moved():
                 if (future := self._requests.get(message.request)) and not future.done():
                     future.set_result(message)

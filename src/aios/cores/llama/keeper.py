@@ -25,6 +25,7 @@ class LlamaKeeper:
         self, fingerprint: str, arena: Arena, ask: Callable[[Callable[[int], Move]], Awaitable[object]]
     ) -> None:
         self._fingerprint, self._arena, self._ask = fingerprint, arena, ask
+        self._damaged: list[tuple[Path, str]] = []
 
     @property
     def fingerprint(self) -> str:
@@ -36,6 +37,14 @@ class LlamaKeeper:
 
     async def swap_out(self, extent: Extent, path: Path) -> bool:
         return await asyncio.to_thread(write_swapfile, self._arena, extent, path)
+
+    def damaged(self) -> list[tuple[Path, str]]:
+        found, self._damaged = self._damaged, []
+        return found
+
+    def report(self, path: Path, why: str) -> None:
+        """The worker could not use the file."""
+        self._damaged.append((path, why))
 
 
 def fingerprint(model: Path, settings: CoreSettings) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from aios.cores.core import Copy, Extent, KvOp, Load, Save, SwapIn, SwapOut, Truncate
 from aios.cores.llama.arena import Arena, Content
 from aios.cores.llama.swapfile import Image, read_swapfile, write_swapfile
-from aios.errors import CorruptState
+from aios.errors import StorageCorrupt
 
 NOTHING: Mapping[Path, Image] = MappingProxyType({})
 
@@ -105,7 +105,7 @@ class Slots:
     def _read(self, path: Path) -> Image | None:
         try:
             return read_swapfile(path)
-        except (OSError, CorruptState) as error:
+        except (OSError, StorageCorrupt) as error:
             self.damaged.append((path, str(error)))
             return None
 

@@ -1,18 +1,14 @@
-"""A context in a file: a magic word, a checksum, and the bytes of an extent as `arena.py` lays them out."""
+"""A context in a sealed file: the bytes of an extent as `arena.py` lays them out."""
 
 from __future__ import annotations
 
-import hashlib
-import os
 from pathlib import Path
 from typing import NamedTuple
 
 from aios.cores.core import Extent
 from aios.cores.llama.arena import Arena, Content, read_content
-from aios.errors import CorruptState
-
-MAGIC = b"AIOSSW01"
-DIGEST = 16
+from aios.errors import StorageCorrupt
+from aios.sealed import read_sealed, write_sealed
 
 
 class Image(NamedTuple):
@@ -33,26 +29,14 @@ def write_swapfile(arena: Arena, extent: Extent, path: Path) -> bool:
     data = bytes(arena.view[extent.offset : before.start + before.length])
     if arena.content(extent) != before:
         return False
-    try:
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(MAGIC + _digest(data))
-            file.write(data)
-    except OSError:
-        path.unlink(missing_ok=True)
-        raise
+    write_sealed(path, data)
     return True
 
 
 def read_swapfile(path: Path) -> Image:
-    """Raises CorruptState (it is not what was written), OSError."""
-    data = path.read_bytes()
-    head = len(MAGIC) + DIGEST
-    body = memoryview(data)[head:]
+    """Raises StorageCorrupt (it is not what was written), OSError."""
+    body = read_sealed(path)
     content = read_content(body, 0, len(body))
-    if data[:head] != MAGIC + _digest(body) or content is None:
-        raise CorruptState(f"The swap file {path.name} is damaged.", "Its context is computed again.")
+    if content is None:
+        raise StorageCorrupt(f"{path.name} holds no context.", "Its context is computed again.")
     return Image(body, content)
-
-
-def _digest(data: bytes | memoryview) -> bytes:
-    return hashlib.blake2b(data, digest_size=DIGEST).digest()

@@ -47,7 +47,7 @@ from aios.cores.llama.messages import (
 )
 from aios.cores.llama.model import Model
 from aios.cores.llama.swapfile import Image, read_swapfile
-from aios.errors import AiosError, ContextOverflow, CorruptState
+from aios.errors import AiosError, ContextOverflow, StorageCorrupt
 
 
 class Channel:
@@ -183,7 +183,7 @@ class Worker:
         """Read swap files here, where it keeps no slot waiting: those that are there already."""
         images: dict[Path, Image] = {}
         for path in [Path(op.path) for op in ops if op.what == "swap_in"]:
-            with suppress(OSError, CorruptState):  # the engine tries again, and tells
+            with suppress(OSError, StorageCorrupt):  # the engine tries again, and tells
                 images[path] = read_swapfile(path)
         return images
 
