@@ -8,8 +8,11 @@ hosts. Inside, Chromium makes its own sandbox around each page where the machine
 
 from __future__ import annotations
 
+import asyncio
 import shlex
 import shutil
+from asyncio.subprocess import DEVNULL, PIPE
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -47,6 +50,17 @@ def locate(path: str = "") -> Path:
         mend = "Install one (Debian: apt-get install chromium), or set path of [tools.browser]."
         raise ToolUnavailable(what, mend)
     return Path(found)
+
+
+async def examine(path: str = "") -> str:
+    """For `aios doctor`: what would be used. Raises ToolUnavailable if it can't."""
+    program = await asyncio.to_thread(locate, path)
+    await bubblewrap()
+    asked = await asyncio.create_subprocess_exec(program, "--version", stdout=PIPE, stderr=DEVNULL)
+    said = (await asked.communicate())[0].decode("utf-8", "replace").strip()
+    if asked.returncode:
+        raise ToolUnavailable(f"{program} does not run (status {asked.returncode}).", "Install it again.")
+    return f"{said} ({program}), Playwright {version('playwright')}, in a box of bubblewrap"
 
 
 async def bubblewrap() -> Path:

@@ -13,8 +13,25 @@ from typing import NamedTuple
 LINE = re.compile(r"^( *)- (?:'((?:[^']|'')*)'|(.*?))(?::(?: (.*))?)?$")
 NODE = re.compile(r'^(/?[\w-]+)(?: ("(?:[^"\\]|\\.)*"|/.*/))?((?: \[[^\]]*\])*)$')
 ACTIVE = frozenset(
-    """button checkbox combobox gridcell link menuitem menuitemcheckbox menuitemradio option radio searchbox slider
-    spinbutton switch tab textbox treeitem""".split()
+    [
+        "button",
+        "checkbox",
+        "combobox",
+        "gridcell",
+        "link",
+        "menuitem",
+        "menuitemcheckbox",
+        "menuitemradio",
+        "option",
+        "radio",
+        "searchbox",
+        "slider",
+        "spinbutton",
+        "switch",
+        "tab",
+        "textbox",
+        "treeitem",
+    ]
 )
 CELLS = frozenset({"cell", "columnheader", "rowheader", "gridcell"})
 NAMED = frozenset({"alert", "alertdialog", "dialog", "form", "iframe", "img", "navigation", "region", "status"})

@@ -54,6 +54,8 @@ class Process:
         self._browser: Browser | None = None
         self.nested = False
         """Whether Chromium made its own sandbox inside the box."""
+        self.pid = 0
+        """The process that ends with all others in the box."""
 
     async def start(self) -> Self:
         """Raises ToolUnavailable: something is missing or it does not start."""
@@ -120,12 +122,12 @@ class Process:
                     raise ToolUnavailable(what, "See what `aios doctor` says.") from error
                 log.info("Chromium can't make its own sandbox here; the box alone holds it: %s", error.message)
         self.nested = nested
-        pid = chromium.pid_of(folder)
-        self._pidfd = os.pidfd_open(pid)
+        self.pid = chromium.pid_of(folder)
+        self._pidfd = os.pidfd_open(self.pid)
         stack.callback(os.close, self._pidfd)
         stack.callback(self.kill)
         most = Profile(cpu_s=math.inf, memory_mb=self._settings.memory_mb, processes=PROCESSES)
-        self._watch = Watch(pid, folder, most)
+        self._watch = Watch(self.pid, folder, most)
 
 
 async def _within(seconds: float, close: Callable[[], Awaitable[None]]) -> None:

@@ -143,7 +143,11 @@ class Browser:
             (self.open, asks), (self.read, seen), (self.click, acts), (self.type, acts),
             (self.screenshot, seen),
         ]  # fmt: skip
-        common: dict[str, Any] = {"keys": own_pages, "provider": self.name, "timeout_s": 3 * self._settings.timeout_s + 60}
+        common: dict[str, Any] = {
+            "keys": own_pages,
+            "provider": self.name,
+            "timeout_s": 3 * self._settings.timeout_s + 60,
+        }
         return [
             bind(function, name=f"{self.name}{SEPARATOR}{function.__name__}", **own, **common)
             for function, own in facts

@@ -36,6 +36,8 @@ class Session:
     ) -> None:  # fmt: skip
         self._context, self._settings, self._hosts, self._tasks = context, settings, hosts, tasks
         self._listing = Listing("")
+        self._pages: list[Page] = []
+        self._surplus: set[asyncio.Task[bool]] = set()
         context.on("page", self._opened)
 
     async def close(self) -> bool:
@@ -79,6 +81,7 @@ class Session:
         """What is seen of the page as a PNG, and its address. Raises ToolError, ToolTimeout."""
         page = self._need()
         async with self._answering(page, "There is no picture of it"):
+            await page.bring_to_front()
             return await page.screenshot(type="png", caret="initial"), page.url
 
     # -- inside ------------------------------------------------------------------------------------
@@ -93,7 +96,8 @@ class Session:
 
     def _current(self) -> Page | None:
         """The newest page that is open."""
-        return next((page for page in reversed(self._context.pages) if not page.is_closed()), None)
+        self._pages = [page for page in self._pages if not page.is_closed()]
+        return self._pages[-1] if self._pages else None
 
     def _need(self) -> Page:
         if (page := self._current()) is None:
@@ -108,14 +112,21 @@ class Session:
             raise ToolUnavailable("The browser was ended.", "Open the page again.") from error
 
     def _opened(self, page: Page) -> None:
-        if len(self._context.pages) > self._settings.pages:
-            self._tasks.create_task(_closed(page), name="one page too many")
+        self._current()
+        if len(self._pages) < self._settings.pages:
+            self._pages.append(page)
+        else:
+            closing = self._tasks.create_task(_closed(page), name="one page too many")
+            self._surplus.add(closing)
+            closing.add_done_callback(self._surplus.discard)
 
     async def _seen(self, failed: str = "") -> str:
         """The newest page, once it has settled."""
         page = self._need()
         async with self._answering(page, "The page can't be read"):
             await page.wait_for_timeout(100)  # what a click sets off begins a little later
+            while self._surplus:
+                await asyncio.wait(self._surplus)
             page = self._need()
             await _settled(page)
         await self._list(page)
@@ -123,6 +134,7 @@ class Session:
 
     async def _list(self, page: Page) -> None:
         async with self._answering(page, "The page can't be read"):
+            await page.bring_to_front()  # behind another, a page draws nothing and its snapshot never comes
             self._listing = Listing(await page.aria_snapshot(mode="ai"))
 
     async def _shown(self, page: Page, start: int, failed: str = "") -> str:
@@ -146,6 +158,8 @@ class Session:
             yield page.locator(f"aria-ref={known[element - 1]}")
         except Error as error:
             self._check_alive(error)
+            async with self._answering(page, "The page can't be used"):
+                await page.title()  # or it is the page that is out of reach
             raise ToolError(f"Element {element} can't be {done}: {_first(error)}.", READ) from error
 
     @asynccontextmanager
