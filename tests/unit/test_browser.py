@@ -144,7 +144,7 @@ def a_session():
      "http://test/", "http://a.test.example/"],
 )  # fmt: skip
 async def test_other_addresses_are_not_opened(url):
-    with pytest.raises(ToolError, match="no web address|may not be reached"):
+    with pytest.raises(ToolError, match=r"no web address|may not be reached"):
         await a_session().open(url)
 
 

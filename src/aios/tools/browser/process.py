@@ -54,6 +54,8 @@ class Process:
         self._browser: Browser | None = None
         self.nested = False
         """Whether Chromium made its own sandbox inside the box."""
+        self.uid = 0
+        """As whom it runs; 0: as this process."""
         self.pid = 0
         """The process that ends with all others in the box."""
 
@@ -100,7 +102,7 @@ class Process:
 
         stack, binary = self._stack, await chromium.bubblewrap()
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="aios-browser-")))
-        uid = chromium.own_uid(folder)
+        uid = self.uid = chromium.own_uid(folder)
         proxy = await Proxy(self._hosts, self._connect, most=CONNECTIONS).open(uid)
         stack.push_async_callback(proxy.close)
         driver = await async_playwright().start()
