@@ -19,6 +19,7 @@ SECTIONS = {
     "StorageSettings": "[storage]",
     "SharedRoot": "[[storage.roots]]",
     "ToolSettings": "[tools]",
+    "BrowserSettings": "[tools.browser]",
     "GroupSettings": "[[groups]]",
     "AccessSettings": "[access]",
     "CoreSettings": "[[cores]]",

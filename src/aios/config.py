@@ -180,6 +180,30 @@ class AccessSettings(Section, frozen=True):
     """How long a call waits for an answer, and how long an answer can be used, seconds."""
 
 
+class BrowserSettings(Section, frozen=True):
+    """The tools `browser__open` and others; they take the extra `aios[browser]` and an installed Chromium."""
+
+    enabled: bool = False
+    """Offer them. What pages may load from is `hosts` of [tools] and `local_hosts`."""
+    path: str = ""
+    """The Chromium program; "": the first of chromium, chromium-browser, google-chrome, chrome in PATH."""
+    local_hosts: tuple[str, ...] = ()
+    """Hosts that may be reached although they are on this machine or its network (`localhost:3000`)."""
+    agents: int = 16
+    """Agents that have pages open at once; over it, those of the one idle for longest are closed."""
+    pages: int = 4
+    """Open pages of one agent; what opens more of itself is closed."""
+    idle_s: float = 300.0
+    """An agent's pages are closed after so long without a call, and the browser when none has any, seconds."""
+    timeout_s: float = 30.0
+    """How long a page may take for one step, seconds."""
+    page_chars: int = 6_000
+    """Characters of a page that a model is shown at once."""
+    memory_mb: int = 4096
+    """Memory of all the browser's processes (resident, shared pages counted in each), MiB; over it, it is
+    ended."""
+
+
 class ToolSettings(Section, frozen=True):
     builtin: bool = True
     """Offer the built-in tools (`aios tools list`)."""
@@ -192,6 +216,8 @@ class ToolSettings(Section, frozen=True):
     box: Profile = Profile()
     """`[tools.box]`: limits of one run in a box, and the hosts that programs in it may reach
     (docs/explain/sandbox.md)."""
+    browser: BrowserSettings = BrowserSettings()
+    """`[tools.browser]`: a web browser for agents."""
     policy: str = ""
     """Who goes first of those that wait for one tool: a scheduling policy; "": that of [scheduler]."""
     max_queue: int = 10_000

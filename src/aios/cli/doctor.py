@@ -149,5 +149,20 @@ def _sandbox(settings: Settings, state_dir: Path | None) -> Iterator[Check]:
     yield Check(name="sandbox", state=state, found=found, mend="" if state == "ok" else active.mend)
 
 
+def _browser(settings: Settings, state_dir: Path | None) -> Iterator[Check]:
+    from aios.tools.browser.chromium import examine
+
+    wanted = settings.tools.browser.enabled
+    try:
+        found = asyncio.run(examine(settings.tools.browser.path))
+        yield Check(name="browser", state="ok", found=found if wanted else f"{found}; off",
+                    mend="" if wanted else "To offer it: enabled = true in [tools.browser].")  # fmt: skip
+    except AiosError as error:
+        off = "" if wanted else "off; "
+        yield Check(
+            name="browser", state="fail" if wanted else "ok", found=f"{off}{error.what}", mend=error.mend
+        )
+
+
 Look = Callable[[Settings, Path | None], Iterator[Check]]
-LOOKS: tuple[Look, ...] = (_python, _engine, _machine, _models, _state, _network, _sandbox)
+LOOKS: tuple[Look, ...] = (_python, _engine, _machine, _models, _state, _network, _sandbox, _browser)

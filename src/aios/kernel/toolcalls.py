@@ -107,9 +107,10 @@ class ToolCalls:
         return await self._manage(process, call, lambda: self._toolbox.remove(call.name))
 
     def forget(self, process: Process) -> None:
-        """The process is gone: end the boxes of its agent, unless another process is the same agent."""
+        """The process is gone: end the boxes and pages of its agent, unless another process is the same
+        agent."""
         agent = process.agent
-        if self._tools.has_boxes(agent) and all(other.agent != agent for other in self._processes.live()):
+        if self._tools.holds(agent) and all(other.agent != agent for other in self._processes.live()):
             self._tools.release(agent)
         if process.program == f"p{process.pid}":
             self._tools.retire(process.program)

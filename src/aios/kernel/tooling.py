@@ -17,6 +17,7 @@ from aios.access.files import write_private
 from aios.config import ToolSettings
 from aios.errors import AiosError, ConfigError, StorageUnavailable
 from aios.syscalls.tools import ToolList, ToolSource
+from aios.tools.browser.provider import Browser
 from aios.tools.builtin import builtin_tools
 from aios.tools.builtin.knowledge import TrapOf
 from aios.tools.manager import ToolManager
@@ -103,6 +104,8 @@ async def open_toolbox(
         builtin = builtin_tools(profile=settings.box, hosts=settings.hosts, trap=trap)
         for bound in builtin if settings.builtin else ():
             manager.add(bound)
+        if settings.browser.enabled:
+            manager.add(Browser(settings.browser, settings.hosts))
         packages = [ToolSource(name=name, kind="package") for name in settings.packages]
         for source in (*packages, *settings.sources):
             await toolbox.offer(source)

@@ -18,14 +18,18 @@ PORTS = (80, 443)
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 
 
-def check_allowed(host: str, port: int, allowed: Iterable[str]) -> None:
-    """`allowed`: host names with `*` for any part, which allow ports 80 and 443, or `host:port`. Raises
-    ToolError."""
+def is_allowed(host: str, port: int, allowed: Iterable[str]) -> bool:
+    """`allowed`: host names with `*` for any part, which allow ports 80 and 443, or `host:port`."""
     name, known = host.lower(), [pattern.lower() for pattern in allowed]
-    if any(fnmatch(f"{name}:{port}", p) if ":" in p else port in PORTS and fnmatch(name, p) for p in known):
-        return
-    mend = f"Allowed: {', '.join(known) or 'none'}. The owner of this machine can add hosts."
-    raise ToolError(f"{host}:{port} may not be reached.", mend)
+    return any(fnmatch(f"{name}:{port}", p) if ":" in p else port in PORTS and fnmatch(name, p) for p in known)
+
+
+def check_allowed(host: str, port: int, allowed: Iterable[str]) -> None:
+    """`allowed` as of `is_allowed`. Raises ToolError."""
+    known = tuple(allowed)
+    if not is_allowed(host, port, known):
+        mend = f"Allowed: {', '.join(known) or 'none'}. The owner of this machine can add hosts."
+        raise ToolError(f"{host}:{port} may not be reached.", mend)
 
 
 async def public_address(host: str, port: int, resolve: Resolve | None = None) -> str:

@@ -112,14 +112,17 @@ class ToolManager:
         """The table of running calls, to look at."""
         return self._running
 
-    def has_boxes(self, agent: str) -> bool:
-        """Whether something was run in a box for it."""
-        return self._boxes.has(agent)
+    def holds(self, agent: str) -> bool:
+        """Whether something is kept for it between its calls: boxes, pages."""
+        return self._boxes.has(agent) or bool(self._registry.keepers(agent))
 
     def release(self, agent: str) -> None:
-        """The agent is gone: end its boxes, soon."""
-        if not self._closing:
-            self._tasks.create_task(self._boxes.close(agent), name=f"end of the boxes of {agent}")
+        """The agent is gone: end what is kept for it, soon."""
+        if self._closing:
+            return
+        self._tasks.create_task(self._boxes.close(agent), name=f"end of the boxes of {agent}")
+        for keeper in self._registry.keepers(agent):
+            self._tasks.create_task(keeper.release(agent), name=f"end of what {agent} had")
 
     def retire(self, program: str) -> None:
         """A program is over."""

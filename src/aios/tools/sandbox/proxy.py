@@ -22,7 +22,7 @@ from aios.tools.hosts import check_allowed, public_address
 Dial = Callable[[str, int], Awaitable[tuple[StreamReader, StreamWriter]]]
 """Connects to a host and port that are allowed."""
 MOST = 32
-"""Connections at once; more wait."""
+"""Connections of one box at once; more wait."""
 HEAD_S, IDLE_S = 10.0, 120.0
 CHUNK = 1 << 16
 HOP = ("connection", "keep-alive", "proxy-connection", "proxy-authorization", "te", "upgrade")
@@ -34,12 +34,12 @@ async def dial(host: str, port: int) -> tuple[StreamReader, StreamWriter]:
 
 
 class Proxy:
-    """Serves from `open` to `close`. `hosts` as of `check_allowed`."""
+    """Serves from `open` to `close`. `hosts` as of `check_allowed`; `most`: connections at once."""
 
-    def __init__(self, hosts: tuple[str, ...], dial: Dial = dial) -> None:
+    def __init__(self, hosts: tuple[str, ...], dial: Dial = dial, *, most: int = MOST) -> None:
         self._hosts, self._dial = hosts, dial
         self._folder = tempfile.TemporaryDirectory(prefix="aios-proxy-")
-        self._room = asyncio.Semaphore(MOST)
+        self._room = asyncio.Semaphore(most)
         self._serving: set[asyncio.Task[None]] = set()
         self.path = Path(self._folder.name, "socket")
 

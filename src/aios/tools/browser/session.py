@@ -1,0 +1,208 @@
+"""The pages of one agent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from aios.config import BrowserSettings
+from aios.errors import ToolError, ToolTimeout, ToolUnavailable
+from aios.tools.browser.listing import Listing
+from aios.tools.hosts import check_allowed
+
+if TYPE_CHECKING:
+    from playwright.async_api import BrowserContext, Locator, Page
+
+SHOWN = ("http", "https", "about", "blob", "data", "chrome-error")
+"""Schemes of pages that a model is shown: none that is of this machine."""
+PORT_OF = {"http": 80, "https": 443}
+ELEMENT_S = 5.0
+"""How long an element may be out of reach."""
+SETTLE_S = 3.0
+"""How long after a step a page may go on loading before it is read."""
+CLOSE_S = 5.0
+READ = "Read the page again: its numbers have changed."
+
+
+class Session:
+    """`context` is the agent's own; `hosts` may be reached; `tasks` owns what goes on beside."""
+
+    def __init__(
+        self, context: BrowserContext, settings: BrowserSettings, hosts: tuple[str, ...],
+        tasks: asyncio.TaskGroup,
+    ) -> None:  # fmt: skip
+        self._context, self._settings, self._hosts, self._tasks = context, settings, hosts, tasks
+        self._listing = Listing("")
+        self._pages: list[Page] = []
+        self._surplus: set[asyncio.Task[bool]] = set()
+        context.on("page", self._opened)
+
+    async def close(self) -> bool:
+        """End it. False: the browser does not answer."""
+        return await _closed(self._context)
+
+    async def open(self, url: str) -> str:
+        """Go to an address and list what is there. Raises ToolError, ToolTimeout."""
+        self._check(url)
+        page = self._current() or await self._context.new_page()
+        async with self._answering(page, f"{url} can't be opened"):
+            answer = await page.goto(url, wait_until="domcontentloaded")
+        failed = f" (HTTP {answer.status})" if answer is not None and answer.status >= 400 else ""
+        return await self._seen(failed)
+
+    async def read(self, start: int) -> str:
+        """List the page from line `start`. Raises ToolError, ToolTimeout."""
+        page = self._need()
+        if start <= 1:
+            await self._list(page)
+        return await self._shown(page, max(1, start))
+
+    async def click(self, element: int) -> str:
+        """Click it and list what is there then. Raises ToolError, ToolTimeout."""
+        async with self._reaching(element, "clicked") as found:
+            await found.click(timeout=ELEMENT_S * 1000)
+        return await self._seen()
+
+    async def type(self, element: int, text: str, submit: bool) -> str:
+        """Put `text` into it in place of what is there, and press Enter. Raises ToolError, ToolTimeout."""
+        async with self._reaching(element, "written into") as found:
+            if await found.evaluate("e => e.tagName", timeout=ELEMENT_S * 1000) == "SELECT":
+                await found.select_option(label=text, timeout=ELEMENT_S * 1000)
+            else:
+                await found.fill(text, timeout=ELEMENT_S * 1000)
+            if submit:
+                await found.press("Enter", timeout=ELEMENT_S * 1000)
+        return await self._seen()
+
+    async def picture(self) -> tuple[bytes, str]:
+        """What is seen of the page as a PNG, and its address. Raises ToolError, ToolTimeout."""
+        page = self._need()
+        async with self._answering(page, "There is no picture of it"):
+            await page.bring_to_front()
+            return await page.screenshot(type="png", caret="initial"), page.url
+
+    # -- inside ------------------------------------------------------------------------------------
+
+    def _check(self, url: str) -> None:
+        try:
+            parts = urlsplit(url)
+            port = parts.port or PORT_OF[parts.scheme]
+        except (ValueError, KeyError) as error:
+            raise ToolError(f"{url!r} is no web address.", "Write https://host/path.") from error
+        check_allowed(parts.hostname or "", port, self._hosts)
+
+    def _current(self) -> Page | None:
+        """The newest page that is open."""
+        self._pages = [page for page in self._pages if not page.is_closed()]
+        return self._pages[-1] if self._pages else None
+
+    def _need(self) -> Page:
+        if (page := self._current()) is None:
+            raise ToolError("No page is open.", "Open one first; pages are closed when they are not used.")
+        if page.url.partition(":")[0] not in SHOWN:
+            raise ToolError(f"{page.url} is no page of the web.", "Open another.")
+        return page
+
+    def _check_alive(self, error: Exception) -> None:
+        browser = self._context.browser
+        if browser is None or not browser.is_connected():
+            raise ToolUnavailable("The browser was ended.", "Open the page again.") from error
+
+    def _opened(self, page: Page) -> None:
+        self._current()
+        if len(self._pages) < self._settings.pages:
+            self._pages.append(page)
+        else:
+            closing = self._tasks.create_task(_closed(page), name="one page too many")
+            self._surplus.add(closing)
+            closing.add_done_callback(self._surplus.discard)
+
+    async def _seen(self, failed: str = "") -> str:
+        """The newest page, once it has settled."""
+        page = self._need()
+        async with self._answering(page, "The page can't be read"):
+            await page.wait_for_timeout(100)  # what a click sets off begins a little later
+            while self._surplus:
+                await asyncio.wait(self._surplus)
+            page = self._need()
+            await _settled(page)
+        await self._list(page)
+        return await self._shown(page, 1, failed)
+
+    async def _list(self, page: Page) -> None:
+        async with self._answering(page, "The page can't be read"):
+            await page.bring_to_front()  # behind another, a page draws nothing and its snapshot never comes
+            self._listing = Listing(await page.aria_snapshot(mode="ai"))
+
+    async def _shown(self, page: Page, start: int, failed: str = "") -> str:
+        async with self._answering(page, "The page can't be read"):
+            title = (await page.title())[:200]
+        text, after = self._listing.page(start, self._settings.page_chars)
+        lines = len(self._listing.lines)
+        more = f"\n(line {after - 1} of {lines}; go on with start={after})" if after else ""
+        return f"{title}\n{page.url[:500]}{failed}\n\n{text}{more}"
+
+    @asynccontextmanager
+    async def _reaching(self, element: int, done: str) -> AsyncGenerator[Locator]:
+        """The element of that number, which something is done to."""
+        from playwright.async_api import Error
+
+        page, known = self._need(), self._listing.elements
+        if not 1 <= element <= len(known):
+            what = f"There is no element {element}."
+            raise ToolError(what, f"The page has 1 to {len(known)}." if known else "Open or read a page first.")
+        try:
+            yield page.locator(f"aria-ref={known[element - 1]}")
+        except Error as error:
+            self._check_alive(error)
+            async with self._answering(page, "The page can't be used"):
+                await page.title()  # or it is the page that is out of reach
+            raise ToolError(f"Element {element} can't be {done}: {_first(error)}.", READ) from error
+
+    @asynccontextmanager
+    async def _answering(self, page: Page, what: str) -> AsyncGenerator[None]:
+        """A page that does not answer in time is closed."""
+        from playwright.async_api import Error
+        from playwright.async_api import TimeoutError as Late
+
+        limit = self._settings.timeout_s
+        try:
+            async with asyncio.timeout(limit):
+                yield
+        except (Late, TimeoutError) as error:
+            if not await _closed(page):
+                raise ToolUnavailable("The browser does not answer.", "Open the page again.") from error
+            what = f"{what}: it did not answer in {limit:g} s, and was closed."
+            raise ToolTimeout(what, "Open another page, or this one later.") from error
+        except Error as error:
+            self._check_alive(error)
+            mend = f"It, or what it redirects to, does not answer or is none of: {', '.join(self._hosts)}."
+            raise ToolError(f"{what}: {_first(error)}.", mend) from error
+
+
+async def _settled(page: Page) -> None:
+    from playwright.async_api import TimeoutError as Late
+
+    with suppress(Late):
+        await page.wait_for_load_state("load", timeout=SETTLE_S * 1000)
+
+
+async def _closed(what: Any) -> bool:
+    """Close a page or a context. False: it does not close."""
+    from playwright.async_api import Error
+
+    try:
+        async with asyncio.timeout(CLOSE_S):
+            await what.close()
+    except TimeoutError:
+        return False
+    except Error:
+        pass  # it is closed already
+    return True
+
+
+def _first(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:300].rstrip(".")
