@@ -11,6 +11,7 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable
 from contextlib import aclosing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,12 +19,13 @@ import msgspec
 
 from aios.access.keys import ADMIN_GROUP
 from aios.cores.core import Delta, Ended
-from aios.errors import AiosError, BadRequest, Cancelled
+from aios.errors import AiosError, BadRequest
 from aios.events import EventBus, SyscallFinished, SyscallStarted
 from aios.kernel.active import Active
 from aios.kernel.admission import Admission
 from aios.kernel.completion import Answer, timings
 from aios.kernel.effects import Effect, Effects
+from aios.kernel.ending import Ending
 from aios.kernel.failover import steps_of
 from aios.kernel.foresight import Foresight
 from aios.kernel.groups import GroupTable
@@ -57,7 +59,6 @@ from aios.syscalls import (
     Result,
     SendSignal,
     Spawn,
-    Usage,
     WindowPolicy,
     kind,
 )
@@ -171,9 +172,7 @@ class Dispatcher:
         process = self._processes.get(pid)
         visit = self.enter(process, call, wanted, past)
         active, ticket = visit.active, visit.ticket
-        answer, prompt, error = Answer(), 0, AiosError.code
-        stored: msgspec.Raw | None = None
-        try:
+        with Ending(partial(self.leave, visit)):
             call = self._pool.named(call)
             member = self._pool.route(call.model, process.pid)
             with active:
@@ -182,10 +181,10 @@ class Dispatcher:
                 admission = await self.admit(visit)
                 sequences = await member.core.prepare(call, process.pid, process.group)
                 member = await self._pool.settle(member, sequences[0])
-            prompt = max(len(sequence.tokens) for sequence in sequences)
-            with active:
+                prompt = max(len(sequence.tokens) for sequence in sequences)
                 await admission.hold(member, prompt, member.most(call, prompt))
             answer = Answer(len(sequences))
+            visit.used = partial(answer.usage, prompt)
             self._journal.record(visit.begin(), visit.decided)
             self._processes.expect(process, active, len(sequences))
             active.steps = steps = steps_of(self._pool, member, sequences, ticket, self._tasks)
@@ -204,24 +203,14 @@ class Dispatcher:
                 created=int(time.time()),
                 timings=timings(ticket, time.monotonic()),
             )
-            stored = encode(result) if wanted is not None else None
+            visit.stored = encode(result) if wanted is not None else None
             if (gap_s := self.foresight.went(process, visit.step, result)) is not None:
                 member.scheduler.contexts.seating.declare(pid, gap_s)
-            error = ""
-        except AiosError as problem:
-            error = problem.code
-            raise
-        except (asyncio.CancelledError, GeneratorExit):
-            error = Cancelled.code
-            raise
-        finally:
-            self.leave(visit, answer.usage(prompt), error, stored)
         yield result
 
     async def _embed(self, process: Process, call: Embed) -> Embeddings:
         visit = self.enter(process, call)
-        usage, error = Usage(), AiosError.code
-        try:
+        with Ending(partial(self.leave, visit)):
             call = self._pool.named(call)
             member = self._pool.route(call.model, process.pid)
             with visit.active:
@@ -231,16 +220,8 @@ class Dispatcher:
                 self._journal.record(visit.begin(), visit.decided)
                 self._processes.seat(process, visit.active)
                 result = await member.core.embed(call)
-            usage, error = result.usage, ""
+            visit.used = lambda: result.usage
             return result
-        except AiosError as problem:
-            error = problem.code
-            raise
-        except asyncio.CancelledError:
-            error = Cancelled.code
-            raise
-        finally:
-            self.leave(visit, usage, error)
 
     def enter(
         self,
@@ -282,16 +263,16 @@ class Dispatcher:
         await visit.admission.enter()
         return visit.admission
 
-    def leave(self, visit: Visit, usage: Usage, error: str, stored: msgspec.Raw | None = None) -> None:
+    def leave(self, visit: Visit, error: str) -> None:
         """Whatever became of it: settle, count, journal and tell."""
-        process, active, ticket = visit.process, visit.active, visit.ticket
+        process, active, ticket, usage = visit.process, visit.active, visit.ticket, visit.used()
         active.over()
         took = timings(ticket, time.monotonic())
         if visit.admission is not None:
             visit.admission.settle(usage, began=visit.entry is not None)
         self._processes.finish(process, active, usage, took, failed=bool(error))
         if visit.entry is not None and not (visit.parked and error in STOPPED):
-            self._journal.record(over(visit.entry, error, stored))
+            self._journal.record(over(visit.entry, error, visit.stored))
         elif visit.entry is None and visit.decided is not None:  # let in, and refused for something else
             self._journal.decided(visit.decided)
         self._bus.publish(

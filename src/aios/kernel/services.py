@@ -7,7 +7,6 @@ nothing to do for it.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -15,8 +14,8 @@ from types import MappingProxyType
 from typing import Any
 
 from aios.access.audit import Audited
-from aios.errors import AiosError, Cancelled
 from aios.events import EventBus, SyscallFinished, SyscallStarted
+from aios.kernel.ending import Ending
 from aios.kernel.flows import touched
 from aios.kernel.guard import Guard
 from aios.kernel.journal import Journal
@@ -63,25 +62,11 @@ class Services:
     async def carry_out(self, id: int, process: Process, call: Call[Any]) -> Any:
         """Do `call`, number `id`. Raises what its manager raises, LimitExceeded (too many wait)."""
         service, tag = self._services[type(call)], kind(call)
-        began, at, error = time.monotonic(), time.time(), AiosError.code
+        began, at = time.monotonic(), time.time()
         self._bus.publish(SyscallStarted(pid=process.pid, call=id, kind=tag, detail=_detail(call)))
         decided: Audited | None = None
-        try:
-            await self._processes.going(process)
-            facts = IRREVERSIBLE if isinstance(call, LOSING) else None
-            decided = await self._guard.admit(process, call, id=id, facts=facts)
-            async with service.lane.turn(process.agent):
-                result = await service.table[type(call)](process, call)
-            await self._flow(process, call, result)
-            error = ""
-            return result
-        except AiosError as problem:
-            error = problem.code
-            raise
-        except asyncio.CancelledError:
-            error = Cancelled.code
-            raise
-        finally:
+
+        def over(error: str) -> None:
             seconds = time.monotonic() - began
             if not isinstance(call, READ_ONLY):
                 self._record(id, process, tag, error, at, at + seconds, decided)
@@ -89,6 +74,15 @@ class Services:
                 self._journal.decided(decided)
             self._processes.used(process, Usage(), Timings(), failed=bool(error))
             self._bus.publish(SyscallFinished(pid=process.pid, call=id, kind=tag, seconds=seconds, error=error))
+
+        with Ending(over):
+            await self._processes.going(process)
+            facts = IRREVERSIBLE if isinstance(call, LOSING) else None
+            decided = await self._guard.admit(process, call, id=id, facts=facts)
+            async with service.lane.turn(process.agent):
+                result = await service.table[type(call)](process, call)
+            await self._flow(process, call, result)
+            return result
 
     async def _flow(self, process: Process, call: Call[Any], result: Any) -> None:
         """Labels go with what was read and written."""
