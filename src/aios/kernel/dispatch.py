@@ -88,7 +88,7 @@ class Dispatcher:
         services: tuple[Service, ...] = (),
     ) -> None:
         self._processes, self._groups, self._pool, self._journal = processes, groups, pool, journal
-        self._bus, self._tasks, self._guard = bus, tasks, guard
+        self._bus, self._tasks, self._guard, self._loop = bus, tasks, guard, asyncio.get_running_loop()
         self._once = Once(journal, tasks, ttl_s=idempotency_ttl_s)
         self.windows = Windows(window, bus, self.trap, Personal(self.trap, tasks))
         self.foresight = Foresight()
@@ -236,7 +236,7 @@ class Dispatcher:
         urgency = self._groups.scheduling_class(process.group, process.scheduling_class, wanted_class)
         now = time.monotonic()
         id = next(self._ids) if past is None else past.entry.id
-        active = Active(id, kind(call), now, self._tasks)
+        active = Active(id, kind(call), now, self._tasks, self._loop)
         ticket = Ticket(
             pid=process.pid, call_id=id, program=process.program, kind=kind_of(process.name),
             group=process.group, scheduling_class=urgency, nice=process.nice, arrival=now,
