@@ -47,6 +47,9 @@ class Planned:
     def cached(self, session: Session) -> int:
         return self._residency.cached(self._sequences[session.pid])
 
+    def dropped(self, session: Session) -> int:
+        return self._residency.dropped(self._sequences[session.pid])
+
     def seat(self, session: Session, now: float) -> tuple[int, float]:
         self._now = now
         seat = self._residency.seat(self._sequences[session.pid])

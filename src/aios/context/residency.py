@@ -25,7 +25,7 @@ import msgspec
 from aios.config import Eviction
 from aios.context.entry import Entry
 from aios.context.parking import Parking
-from aios.context.prefix import RadixTrie
+from aios.context.prefix import RadixTrie, shared_length
 from aios.context.seating import Place
 from aios.context.swap import Label, SwapSpace
 from aios.context.worth import Gaps, Worth
@@ -111,6 +111,13 @@ class Residency:
 
     def cached(self, sequence: Sequence) -> int:
         return self._best(sequence, sequence.tokens + sequence.generated)[1]
+
+    def dropped(self, sequence: Sequence) -> int:
+        newest = self._newest.get(sequence.pid)
+        if newest is None or newest.place != "dropped":
+            return 0
+        had = shared_length(newest.tokens, sequence.tokens + sequence.generated, 0)
+        return max(0, had - self.cached(sequence))
 
     def place_of(self, pid: int) -> tuple[Place, int]:
         entry = self._newest.get(pid)

@@ -46,6 +46,10 @@ class Seating(Protocol):
         """How many tokens of its context would not have to be computed if it started now."""
         ...
 
+    def dropped(self, sequence: Sequence) -> int:
+        """How many tokens of its context had their KV kept, until it had to make room."""
+        ...
+
     def place_of(self, pid: int) -> tuple[Place, int]:
         """Where the newest context of a process is, and its length in tokens."""
         ...
@@ -86,6 +90,9 @@ class PlainSeating:
         pass
 
     def cached(self, sequence: Sequence) -> int:
+        return 0
+
+    def dropped(self, sequence: Sequence) -> int:
         return 0
 
     def place_of(self, pid: int) -> tuple[Place, int]:

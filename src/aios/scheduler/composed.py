@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from aios.scheduler.counters import Counters
 from aios.scheduler.gittins import Sizes
 from aios.scheduler.policy import Item, class_rank
+from aios.scheduler.pressure import Pressure
 from aios.scheduler.ready import ReadyQueue
 
 
@@ -31,6 +32,11 @@ class Composed:
     4. calls: the longest chain of what waits for it, if that is known; then the longest resident context; then
        the longest wait.
 
+    **Under memory pressure** (`Pressure`: contexts are dropped for want of room) rule 3 gives way: the longest
+    resident context first, then the longest wait. Any order that serves many programs in turn computes most
+    contexts anew then; this one ends those that have theirs before it begins others (longest prefix first: Cao
+    et al. 2025).
+
     **Starvation bound.** An item that waited `starve_s` is overdue, and *relieved*: of all overdue the one that
     waits longest is selected, whatever its class. A relief is never followed by another in the next selection,
     nor before the core did 1 + `relief` tokens of work for each uncached token of who was relieved: when all
@@ -45,7 +51,7 @@ class Composed:
 
     name = "composed"
 
-    def __init__(self, *, quantum: int = 64, starve_s: float = 15.0, relief: float = 3.0) -> None:
+    def __init__(self, *, quantum: int = 64, starve_s: float = 15.0, relief: float = 10.0) -> None:
         self._quantum, self._starve_s, self._relief = max(1, quantum), starve_s, relief
         self._groups = Counters()
         self._known: set[Item] = set()
@@ -54,6 +60,7 @@ class Composed:
         self._waiting = ReadyQueue()
         self._programs: dict[str, Program] = {}
         self._sizes: dict[str, Sizes] = {}
+        self._pressure = Pressure()
         self._overdue_last = False
         self._owed = 0.0
         self._relieved: set[Item] = set()
@@ -65,11 +72,12 @@ class Composed:
         if item.program not in self._programs:
             self._programs[item.program] = Program(item.kind)
         self._take(item)
-        key = (self.level_of(item), -(item.path or 0.0), -item.resident_tokens, item.queued)
+        if self._pressure.came(item):
+            self._reorder()
         place = self._places[item] = class_rank(item), item.group
         if place not in self._queues:
             self._queues[place] = ReadyQueue()
-        self._queues[place].push(item, key)
+        self._queues[place].push(item, self._key(item))
         self._waiting.push(item, item.queued)
 
     def withdraw(self, item: Item) -> None:
@@ -101,19 +109,28 @@ class Composed:
 
     def charge(self, item: Item, tokens: int, now: float) -> None:
         self._owed -= tokens
+        if self._pressure.worked(tokens):
+            self._reorder()
         self._groups.charge(item.group, tokens, item.weight)
 
     def left(self, item: Item, now: float, *, ended: bool) -> None:
         self._relieved.discard(item)
+        program = self._programs.get(item.program)
+        if program:
+            self._pressure.keeps(item.program, item.context_tokens)
         if ended:
-            if program := self._programs.get(item.program):
+            if program:
                 program.attained += item.attained
             self._forget(item)
 
     def retire(self, program: str) -> None:
         over = self._programs.pop(program, None)
+        self._pressure.forget(program)
         if over and over.attained:
-            self._sizes.setdefault(over.kind, Sizes()).add(over.attained)
+            sizes = self._sizes.setdefault(over.kind, Sizes())
+            sizes.add(over.attained)
+            if len(sizes.recent).bit_count() == 1:  # twice as much is known as when all were ordered last
+                self._reorder()
 
     def learned(self) -> dict[str, list[float]]:
         return {kind: sizes.recent for kind, sizes in self._sizes.items() if sizes.recent}
@@ -139,9 +156,21 @@ class Composed:
             sizes = self._sizes[item.kind] = Sizes()
         return _level(sizes.rank(age, setup))
 
+    def _key(self, item: Item) -> tuple[float, ...]:
+        """Among items of a class and group."""
+        if self._pressure.high:
+            return -item.resident_tokens, item.queued
+        return self.level_of(item), -(item.path or 0.0), -item.resident_tokens, item.queued
+
+    def _reorder(self) -> None:
+        """What keys are made of has changed."""
+        for item, place in self._places.items():
+            self._queues[place].push(item, self._key(item))
+
     def _standing(self, item: Item) -> tuple[int, float, int]:
         """Less is better, by rules 1 to 3."""
-        return class_rank(item), self._groups[item.group], self.level_of(item)
+        level = 0 if self._pressure.high else self.level_of(item)
+        return class_rank(item), self._groups[item.group], level
 
     def _overdue(self, now: float, fits: Callable[[Item], bool]) -> Item | None:
         """Whom to relieve: who waited too long, in every other selection at most."""

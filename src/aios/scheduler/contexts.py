@@ -18,6 +18,10 @@ class Contexts(Protocol):
         """Tokens of its context that would not have to be computed if it started now."""
         ...
 
+    def dropped(self, session: Session) -> int:
+        """Tokens of its context that were kept, until they had to make room."""
+        ...
+
     def seat(self, session: Session, now: float) -> tuple[int, float]:
         """It gets a slot: tokens whose KV is there, and seconds that moving took."""
         ...
@@ -39,6 +43,7 @@ class Recent:
     def __init__(self, capacity: int = 1 << 30, switch_s: float = 0.002) -> None:
         self._capacity, self._switch_s = capacity, switch_s
         self._held: dict[int, int] = {}
+        self._dropped: dict[int, int] = {}
 
     def begin(self, session: Session, now: float) -> int:
         call, first = session.call, not session.waits
@@ -47,11 +52,15 @@ class Recent:
             kept = min(kept, call.keep)
         if session.pid in self._held:
             self._held[session.pid] = min(kept, self._held[session.pid])
+        self._dropped[session.pid] = min(kept, self._dropped.get(session.pid, 0))
         return max(1, kept + call.fresh)
 
     def cached(self, session: Session) -> int:
         found = max(self._held.get(session.pid, 0), session.shared)
         return min(found, session.context - 1)
+
+    def dropped(self, session: Session) -> int:
+        return max(0, self._dropped.get(session.pid, 0) - self.cached(session))
 
     def seat(self, session: Session, now: float) -> tuple[int, float]:
         cached = self.cached(session)
@@ -60,9 +69,13 @@ class Recent:
 
     def leave(self, session: Session, now: float, kv: int, generated: int, *, ended: bool) -> None:
         self._held[session.pid] = kv
+        self._dropped.pop(session.pid, None)
         total = sum(self._held.values())
         while total > self._capacity:
-            total -= self._held.pop(next(iter(self._held)))
+            oldest = next(iter(self._held))
+            total -= self._held[oldest]
+            self._dropped[oldest] = self._held.pop(oldest)
 
     def end(self, session: Session) -> None:
         self._held.pop(session.pid, None)
+        self._dropped.pop(session.pid, None)

@@ -21,11 +21,12 @@ class Item:
     `arrival`: when its call came. `queued`: when it last became ready. `attained`: tokens computed for it so
     far (uncached prefill + decoded). `quantum_used`: tokens generated since it last got a slot.
     `context_tokens`: prompt and generated; `resident_tokens`: how many of them have their KV in a slot or in
-    RAM. `deadline`: clock time, or None. `weight`: of its group, for fair shares. `kind`: what programs like
-    its own are called. `expected_tokens`: how many will be generated in all, as predicted (0: unknown);
-    `generated`: how many were. `raised`: by so many classes, because it waited so long.
-    `width`: how many slots it takes. Where the program said what it will do: `ahead`, tokens of all that is
-    left of it; `path`, of the longest chain of what waits for this item, itself included."""
+    RAM, `dropped_tokens`: how many had it, until it had to make room. `deadline`: clock time, or None.
+    `weight`: of its group, for fair shares. `kind`: what programs like its own are called. `expected_tokens`:
+    how many will be generated in all, as predicted (0: unknown); `generated`: how many were. `raised`: by so
+    many classes, because it waited so long. `width`: how many slots it takes. Where the program said what it
+    will do: `ahead`, tokens of all that is left of it; `path`, of the longest chain of what waits for this
+    item, itself included."""
 
     id: int
     pid: int
@@ -40,6 +41,7 @@ class Item:
     attained: int = 0
     quantum_used: int = 0
     resident_tokens: int = 0
+    dropped_tokens: int = 0
     deadline: float | None = None
     weight: float = 1.0
     kind: str = ""

@@ -191,9 +191,9 @@ class Scheduler:
     # -- slots -------------------------------------------------------------------------------------
 
     def _make_ready(self, run: Run) -> None:
-        now = time.monotonic()
-        run.item.queued = now
+        run.item.queued = now = time.monotonic()
         run.item.resident_tokens = self._seating.cached(run.sequence)
+        run.item.dropped_tokens = self._seating.dropped(run.sequence)
         run.item.context_tokens = len(run.sequence.tokens) + len(run.sequence.generated)
         if run.item.pid in self._paused:
             self.policy.withdraw(run.item)

@@ -131,7 +131,9 @@ class VirtualCore:
 
     def _enqueue(self, stay: Stay, now: float) -> None:
         stay.item.queued = now
-        stay.item.resident_tokens = 0 if "resident" in self._blind else self._contexts.cached(stay.session)
+        if "resident" not in self._blind:
+            stay.item.resident_tokens = self._contexts.cached(stay.session)
+            stay.item.dropped_tokens = self._contexts.dropped(stay.session)
         self.policy.enqueue(stay.item, now)
 
     def _seat(self, stay: Stay, now: float) -> float:
