@@ -222,18 +222,15 @@ E = TypeVar("E", bound=Event)
 class Subscription:
     """One reader's bounded view of the bus. Iterate it; it ends when the bus is closed."""
 
-    def __init__(self, limit: int) -> None:
-        self._events: deque[Event] = deque()
-        self._limit = limit
-        self._lost = 0
+    def __init__(self, limit: int, after: int = 0) -> None:
+        """At most `limit` events unread, of those after number `after`."""
+        self._events: deque[Event] = deque(maxlen=limit)
+        self._read = after
         self._wake = asyncio.Event()
         self._closed = False
 
     def offer(self, event: Event) -> None:
-        if len(self._events) >= self._limit:
-            self._events.popleft()
-            self._lost += 1
-        self._events.append(event)
+        self._events.append(event)  # the oldest makes room
         if not self._wake.is_set():
             self._wake.set()
 
@@ -247,11 +244,12 @@ class Subscription:
 
     async def __aiter__(self) -> AsyncIterator[Event]:
         while True:
-            if self._lost:
-                lost, self._lost = self._lost, 0
-                yield Lost(t=time.time(), count=lost)
             while self._events:
-                yield self._events.popleft()
+                event = self._events.popleft()
+                if lost := event.seq - self._read - 1:
+                    yield Lost(t=time.time(), count=lost)
+                self._read = event.seq
+                yield event
             if self._closed:
                 return
             self._wake.clear()
@@ -272,9 +270,9 @@ class EventBus:
     def publish(self, event: Event) -> None:
         """Stamp `event` (a new one) with time and sequence number and hand it to every subscriber. Cheap
         without any."""
-        self._seq += 1
         if hear := self._listeners.get(type(event)):
-            hear(event)
+            hear(event)  # it may publish what follows from it, which is told before
+        self._seq += 1
         if self._subscribers:
             told = event if self._clean is None else self._clean(event)
             stamp(told, "t", time.time())  # nobody has seen it yet, and a copy would cost as much as the rest
@@ -289,7 +287,7 @@ class EventBus:
     @contextmanager
     def subscribe(self, limit: int = 10_000) -> Generator[Subscription]:
         """All events from now on, at most `limit` of them unread."""
-        subscription = Subscription(limit)
+        subscription = Subscription(limit, self._seq)
         self._subscribers.add(subscription)
         try:
             yield subscription

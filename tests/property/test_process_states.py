@@ -97,7 +97,7 @@ class Processes(RuleBasedStateMachine):
     def begin(self, process: Process, sequences: int) -> Any:
         if process.gone:
             return multiple()
-        call = Active(next(self.numbers), "llm.generate", 0.0, Tasks())  # type: ignore[arg-type]
+        call = Active(next(self.numbers), "llm.generate", 0.0, Tasks(), None)  # type: ignore[arg-type]
         self.table.begin(process, call)
         self.table.expect(process, call, sequences)
         self.open[call.id] = (process, call, ["waiting"] * sequences)

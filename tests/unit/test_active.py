@@ -27,8 +27,8 @@ async def tasks() -> AsyncGenerator[asyncio.TaskGroup]:
 
 
 @pytest.fixture
-def call(tasks: asyncio.TaskGroup) -> Active:
-    return Active(1, "llm.generate", 0.0, tasks)
+async def call(tasks: asyncio.TaskGroup) -> Active:
+    return Active(1, "llm.generate", 0.0, tasks, asyncio.get_running_loop())
 
 
 async def test_a_call_that_waits_raises_its_fate_and_its_task_is_not_cancelled(call: Active) -> None:
@@ -88,7 +88,7 @@ async def test_a_deadline_is_a_fate_that_comes_by_itself_unless_the_call_is_over
     call.end_after(0.001)
     with pytest.raises(DeadlineExceeded, match=r"0\.001 s"):
         await wait_inside(call)
-    other = Active(2, "llm.generate", 0.0, tasks)
+    other = Active(2, "llm.generate", 0.0, tasks, asyncio.get_running_loop())
     other.end_after(0.001)
     other.over()
     await asyncio.sleep(0.01)

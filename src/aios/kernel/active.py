@@ -21,17 +21,19 @@ class Active:
     `arrival` and `since` are of the monotonic clock: when the call came, and since when none has a slot."""
 
     __slots__ = (
-        "_baseline", "_task", "_tasks", "_timer", "arrival", "counts", "fate", "id", "kind", "seated", "since",
-        "steps", "waiting",
+        "_baseline", "_loop", "_task", "_tasks", "_timer", "arrival", "counts", "fate", "id", "kind", "seated",
+        "since", "steps", "waiting",
     )  # fmt: skip
 
-    def __init__(self, id: int, kind: str, arrival: float, tasks: asyncio.TaskGroup) -> None:
+    def __init__(
+        self, id: int, kind: str, arrival: float, tasks: asyncio.TaskGroup, loop: asyncio.AbstractEventLoop
+    ) -> None:
         self.id, self.kind, self.arrival, self.since = id, kind, arrival, arrival
         self.waiting = self.seated = 0
         self.fate: AiosError | None = None
         self.steps: AsyncGenerator[Any, None] | None = None
         """What the call reads from its core."""
-        self._tasks = tasks
+        self._tasks, self._loop = tasks, loop
         self._task: asyncio.Task[Any] | None = None
         self.counts = True
         """It is one of the calls that its process made."""
@@ -43,7 +45,7 @@ class Active:
         fate = DeadlineExceeded(
             f"The call was not done within its {seconds:g} s.", "Give it more time, or ask for less."
         )
-        self._timer = asyncio.get_running_loop().call_later(max(0.0, seconds), self.end, fate)
+        self._timer = self._loop.call_later(max(0.0, seconds), self.end, fate)
 
     def over(self) -> None:
         """No fate can reach it any more."""
@@ -65,7 +67,7 @@ class Active:
     def __enter__(self) -> None:
         if self.fate is not None:
             raise self.fate
-        task = asyncio.current_task()
+        task = asyncio.current_task(self._loop)  # without it the loop is looked for, by a system call
         assert task is not None
         self._task, self._baseline = task, task.cancelling()
 

@@ -10,6 +10,7 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable
 from contextlib import aclosing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,12 +18,13 @@ import msgspec
 
 from aios.access.keys import ADMIN_GROUP
 from aios.cores.core import Delta, Ended
-from aios.errors import AiosError, BadRequest, Cancelled
+from aios.errors import AiosError, BadRequest
 from aios.events import EventBus, SyscallFinished, SyscallStarted
 from aios.kernel.active import Active
 from aios.kernel.admission import Admission
 from aios.kernel.completion import Answer, timings
 from aios.kernel.effects import Effect, Effects
+from aios.kernel.ending import Ending
 from aios.kernel.failover import steps_of
 from aios.kernel.foresight import Foresight
 from aios.kernel.groups import GroupTable
@@ -57,7 +59,6 @@ from aios.syscalls import (
     Result,
     SendSignal,
     Spawn,
-    Usage,
     WindowPolicy,
     kind,
 )
@@ -87,7 +88,7 @@ class Dispatcher:
         services: tuple[Service, ...] = (),
     ) -> None:
         self._processes, self._groups, self._pool, self._journal = processes, groups, pool, journal
-        self._bus, self._tasks, self._guard = bus, tasks, guard
+        self._bus, self._tasks, self._guard, self._loop = bus, tasks, guard, asyncio.get_running_loop()
         self._once = Once(journal, tasks, ttl_s=idempotency_ttl_s)
         self.windows = Windows(window, bus, self.trap, Personal(self.trap, tasks))
         self.foresight = Foresight()
@@ -172,9 +173,7 @@ class Dispatcher:
         process = self._processes.get(pid)
         visit = self.enter(process, call, wanted, past)
         active, ticket = visit.active, visit.ticket
-        answer, prompt, error = Answer(), 0, AiosError.code
-        stored: msgspec.Raw | None = None
-        try:
+        with Ending(partial(self.leave, visit)):
             call = self._pool.named(call)
             member = self._pool.route(call.model, process.pid)
             with active:
@@ -183,10 +182,10 @@ class Dispatcher:
                 admission = await self.admit(visit)
                 sequences = await member.core.prepare(call, process.pid, process.group)
                 member = await self._pool.settle(member, sequences[0])
-            prompt = max(len(sequence.tokens) for sequence in sequences)
-            with active:
+                prompt = max(len(sequence.tokens) for sequence in sequences)
                 await admission.hold(member, prompt, member.most(call, prompt))
             answer = Answer(len(sequences))
+            visit.used = partial(answer.usage, prompt)
             self._journal.record(visit.begin(), visit.decided)
             self._processes.expect(process, active, len(sequences))
             active.steps = steps = steps_of(self._pool, member, sequences, ticket, self._tasks)
@@ -205,24 +204,14 @@ class Dispatcher:
                 created=int(time.time()),
                 timings=timings(ticket, time.monotonic()),
             )
-            stored = encode(result) if wanted is not None else None
+            visit.stored = encode(result) if wanted is not None else None
             if (gap_s := self.foresight.went(process, visit.step, result)) is not None:
                 member.scheduler.contexts.seating.declare(pid, gap_s)
-            error = ""
-        except AiosError as problem:
-            error = problem.code
-            raise
-        except (asyncio.CancelledError, GeneratorExit):
-            error = Cancelled.code
-            raise
-        finally:
-            self.leave(visit, answer.usage(prompt), error, stored)
         yield result
 
     async def _embed(self, process: Process, call: Embed) -> Embeddings:
         visit = self.enter(process, call)
-        usage, error = Usage(), AiosError.code
-        try:
+        with Ending(partial(self.leave, visit)):
             call = self._pool.named(call)
             member = self._pool.route(call.model, process.pid)
             with visit.active:
@@ -232,16 +221,8 @@ class Dispatcher:
                 self._journal.record(visit.begin(), visit.decided)
                 self._processes.seat(process, visit.active)
                 result = await member.core.embed(call)
-            usage, error = result.usage, ""
+            visit.used = lambda: result.usage
             return result
-        except AiosError as problem:
-            error = problem.code
-            raise
-        except asyncio.CancelledError:
-            error = Cancelled.code
-            raise
-        finally:
-            self.leave(visit, usage, error)
 
     def enter(
         self,
@@ -256,7 +237,7 @@ class Dispatcher:
         urgency = self._groups.scheduling_class(process.group, process.scheduling_class, wanted_class)
         now = time.monotonic()
         id = next(self._ids) if past is None else past.entry.id
-        active = Active(id, kind(call), now, self._tasks)
+        active = Active(id, kind(call), now, self._tasks, self._loop)
         ticket = Ticket(
             pid=process.pid, call_id=id, program=process.program, kind=kind_of(process.name),
             group=process.group, scheduling_class=urgency, nice=process.nice, arrival=now,
@@ -283,16 +264,16 @@ class Dispatcher:
         await visit.admission.enter()
         return visit.admission
 
-    def leave(self, visit: Visit, usage: Usage, error: str, stored: msgspec.Raw | None = None) -> None:
+    def leave(self, visit: Visit, error: str) -> None:
         """Whatever became of it: settle, count, journal and tell."""
-        process, active, ticket = visit.process, visit.active, visit.ticket
+        process, active, ticket, usage = visit.process, visit.active, visit.ticket, visit.used()
         active.over()
         took = timings(ticket, time.monotonic())
         if visit.admission is not None:
             visit.admission.settle(usage, began=visit.entry is not None)
         self._processes.finish(process, active, usage, took, failed=bool(error))
         if visit.entry is not None and not (visit.parked and error in STOPPED):
-            self._journal.record(over(visit.entry, error, stored))
+            self._journal.record(over(visit.entry, error, visit.stored))
         elif visit.entry is None and visit.decided is not None:  # let in, and refused for something else
             self._journal.decided(visit.decided)
         self._bus.publish(

@@ -6,7 +6,6 @@ kernel starts from it. If the journal can't be written nothing happens.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,8 +14,9 @@ from typing import Any
 import msgspec
 
 from aios.access.audit import Audited
-from aios.errors import AiosError, Cancelled, Draining, Forbidden
+from aios.errors import AiosError, Draining, Forbidden
 from aios.events import EventBus, SyscallFinished, SyscallStarted
+from aios.kernel.ending import Ending
 from aios.kernel.guard import Guard
 from aios.kernel.journal import Journal
 from aios.kernel.limits import Charge
@@ -68,43 +68,37 @@ class Effects:
         charge: Charge | None = None
         parked: Entry | None = None
         decided: Audited | None = None
-        error = AiosError.code
         self._bus.publish(SyscallStarted(pid=actor.pid, call=id, kind=tag, detail=_detail(call)))
-        try:
+
+        def park() -> Entry:
+            nonlocal parked
+            parked = msgspec.structs.replace(entry, effect="none")  # nothing of it has happened
+            return parked
+
+        def over(error: str) -> None:
+            if charge is not None:
+                charge.settle(calls=int(not error), tokens=0)
+            self._processes.used(actor, Usage(), Timings(), failed=bool(error))
+            seconds = time.monotonic() - began
+            self._bus.publish(SyscallFinished(pid=actor.pid, call=id, kind=tag, seconds=seconds, error=error))
+
+        with Ending(over):
             charge = Charge(None if isinstance(call, Exit) else actor.budget)  # leaving is always allowed
             entry = Entry(
                 id=id, pid=actor.pid, agent=actor.agent, kind=tag, effect="local",
                 key=wanted.key if wanted else None, digest=wanted.digest if wanted else "",
                 request=wanted.request if wanted else encode(call), started=time.time(),
             )  # fmt: skip
-
-            def park() -> Entry:
-                nonlocal parked
-                parked = msgspec.structs.replace(entry, effect="none")  # nothing of it has happened
-                return parked
-
-            decided = await self._guard.admit(actor, call, id=id, park=park if wanted else None)
-            result = await self._commit(self._plans[type(call)](actor, call), entry, decided)
-            error = ""
-            return result
-        except AiosError as problem:
-            error = problem.code
-            if decided is not None:  # let in, and refused for something else
-                self._journal.decided(decided)
-            if parked is not None and error != Draining.code:
-                self._journal.record(
-                    msgspec.structs.replace(parked, state="failed", error=error, finished=time.time())
-                )
-            raise
-        except asyncio.CancelledError:
-            error = Cancelled.code
-            raise
-        finally:
-            if charge is not None:
-                charge.settle(calls=int(not error), tokens=0)
-            self._processes.used(actor, Usage(), Timings(), failed=bool(error))
-            seconds = time.monotonic() - began
-            self._bus.publish(SyscallFinished(pid=actor.pid, call=id, kind=tag, seconds=seconds, error=error))
+            try:
+                decided = await self._guard.admit(actor, call, id=id, park=park if wanted else None)
+                return await self._commit(self._plans[type(call)](actor, call), entry, decided)
+            except AiosError as problem:
+                if decided is not None:  # let in, and refused for something else
+                    self._journal.decided(decided)
+                if parked is not None and problem.code != Draining.code:
+                    failed = {"state": "failed", "error": problem.code, "finished": time.time()}
+                    self._journal.record(msgspec.structs.replace(parked, **failed))
+                raise
 
     async def _commit(self, plan: Plan, entry: Entry, decided: Audited) -> ProcessInfo:
         for process in plan.targets:

@@ -27,6 +27,7 @@ from aios.context.manager import ContextManager
 from aios.cores.core import Core
 from aios.errors import AiosError, Cancelled, Conflict, Draining, JournalUnavailable
 from aios.events import EventBus, JournalChanged, KernelChanged, StorageChanged, StoreDamaged, Subscription
+from aios.kernel.collector import unhurried
 from aios.kernel.dispatch import Dispatcher
 from aios.kernel.groups import GroupTable
 from aios.kernel.guard import Guard
@@ -226,6 +227,7 @@ class Kernel:
     async def _start(self, stack: AsyncExitStack) -> None:
         if kept := self.settings.state.trace_events:
             self._lately = stack.enter_context(self.bus.subscribe(kept))
+        stack.enter_context(unhurried())
         recovered = await self._journal.open()
         stack.push_async_callback(self._journal.close)
         self.guard.open(self._journal, self.processes, recovered.access)
@@ -234,7 +236,9 @@ class Kernel:
         self.groups.restore(recovered.groups)
         self.processes.restore(recovered.processes, recovered.next_pid)
         self._managers = await stack.enter_async_context(
-            managers(self.settings, tasks, self.trap, self.guard.grants, self._on_storage_trouble, self._on_damage)
+            managers(
+                self.settings, tasks, self.trap, self.guard.grants, self._on_storage_trouble, self._on_damage
+            )
         )
         await self._start_cores(stack, tasks)  # behind their store: it takes their contexts when they close
         toolbox = await stack.enter_async_context(

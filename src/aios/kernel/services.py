@@ -7,7 +7,6 @@ nothing to do for it; only one with a key that waits for a person is journalled 
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -17,8 +16,8 @@ from typing import Any
 import msgspec
 
 from aios.access.audit import Audited
-from aios.errors import AiosError, Cancelled
 from aios.events import EventBus, SyscallFinished, SyscallStarted
+from aios.kernel.ending import Ending
 from aios.kernel.flows import touched
 from aios.kernel.guard import Guard
 from aios.kernel.journal import Journal
@@ -77,10 +76,20 @@ class Services:
         """Do `call`, number `id`; `wanted`: its idempotency key. Raises what its manager raises, LimitExceeded
         (too many wait)."""
         service, tag = self._services[type(call)], kind(call)
-        began, at, error = time.monotonic(), time.time(), AiosError.code
+        began, at = time.monotonic(), time.time()
         self._bus.publish(SyscallStarted(pid=process.pid, call=id, kind=tag, detail=_detail(call)))
         decided: Audited | None = None
-        try:
+
+        def over(error: str) -> None:
+            seconds = time.monotonic() - began
+            if not isinstance(call, READ_ONLY):
+                self._record(id, process, tag, error, at, at + seconds, decided)
+            elif decided is not None:
+                self._journal.decided(decided)
+            self._processes.used(process, Usage(), Timings(), failed=bool(error))
+            self._bus.publish(SyscallFinished(pid=process.pid, call=id, kind=tag, seconds=seconds, error=error))
+
+        with Ending(over):
             await self._processes.going(process)
             facts = IRREVERSIBLE if isinstance(call, LOSING) else None
             park = None if wanted is None else self._parks(id, process, tag, wanted)
@@ -90,22 +99,7 @@ class Services:
             await self._flow(process, call, result)
             if wanted is not None and isinstance(call, LOSING):
                 self._keyed[id] = _Keyed(wanted, encode(result))
-            error = ""
             return result
-        except AiosError as problem:
-            error = problem.code
-            raise
-        except asyncio.CancelledError:
-            error = Cancelled.code
-            raise
-        finally:
-            seconds = time.monotonic() - began
-            if not isinstance(call, READ_ONLY):
-                self._record(id, process, tag, error, at, at + seconds, decided)
-            elif decided is not None:
-                self._journal.decided(decided)
-            self._processes.used(process, Usage(), Timings(), failed=bool(error))
-            self._bus.publish(SyscallFinished(pid=process.pid, call=id, kind=tag, seconds=seconds, error=error))
 
     def _parks(self, id: int, process: Process, kind: str, wanted: Claim) -> Callable[[], Entry]:
         """How it is journalled while a person is asked."""

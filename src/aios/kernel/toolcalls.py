@@ -9,9 +9,9 @@ syscalls have keys that follow from the call's.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -19,8 +19,9 @@ import msgspec
 
 from aios.access.decision import Facts
 from aios.access.keys import ADMIN_GROUP
-from aios.errors import AiosError, Cancelled, Forbidden
+from aios.errors import Forbidden
 from aios.kernel.admission import Admission
+from aios.kernel.ending import Ending
 from aios.kernel.guard import Guard
 from aios.kernel.journal import Journal
 from aios.kernel.limits import Charge
@@ -31,7 +32,7 @@ from aios.kernel.process import ProcessTable
 from aios.kernel.records import AGAIN, Effect, Entry, encode
 from aios.kernel.tooling import Toolbox, folder_of
 from aios.kernel.visit import Past, Visit
-from aios.syscalls import FunctionCall, ToolCall, Usage
+from aios.syscalls import FunctionCall, ToolCall
 from aios.syscalls.tools import (
     KERNEL,
     AddTools,
@@ -55,7 +56,7 @@ class Door(Protocol):
 
     async def admit(self, visit: Visit) -> Admission: ...
 
-    def leave(self, visit: Visit, usage: Usage, error: str, stored: msgspec.Raw | None = None) -> None: ...
+    def leave(self, visit: Visit, error: str) -> None: ...
 
 
 class ToolCalls:
@@ -128,8 +129,7 @@ class ToolCalls:
         """A tool of the kernel's own is some syscalls of its caller: these are admitted, or it would wait for
         its own place; and what they keep, they keep with handles and not with secrets."""
         visit = self._door.enter(process, call, wanted, past)
-        error, stored = AiosError.code, None
-        try:
+        with Ending(partial(self._left, visit)):
             with visit.active:
                 tool = await self._tools.show(call.name)
                 facts = facts_of(tool)
@@ -156,25 +156,18 @@ class ToolCalls:
             result = self._guard.redactor.value(result)
             self._guard.saw(process, facts, f"tool:{call.name}")
             visit.ticket.queue_s, visit.ticket.run_s = result.waited_s, result.run_s
-            stored = encode(result) if wanted is not None else None
-            error = ""
+            visit.stored = encode(result) if wanted is not None else None
             return result
-        except AiosError as problem:
-            error = problem.code
-            raise
-        except asyncio.CancelledError:
-            error = Cancelled.code
-            raise
-        finally:
-            self._back.pop(process.pid, None)
-            self._door.leave(visit, Usage(), error, stored)
+
+    def _left(self, visit: Visit, error: str) -> None:
+        self._back.pop(visit.process.pid, None)
+        self._door.leave(visit, error)
 
     async def _manage(
         self, process: Process, call: AddTools | RemoveTools, work: Callable[[], Awaitable[ToolList]]
     ) -> ToolList:
         visit = self._door.enter(process, call)
-        error = AiosError.code
-        try:
+        with Ending(partial(self._door.leave, visit)):
             if process.group != ADMIN_GROUP:
                 mend = f"It takes a process of group {ADMIN_GROUP!r}."
                 raise Forbidden(f"Process {process.pid} may not change what tools there are.", mend)
@@ -182,17 +175,7 @@ class ToolCalls:
                 await visit.permit(self._guard, call)
                 await self._door.admit(visit)
                 await self._begin(visit, "idempotent", call)
-                result = await work()
-            error = ""
-            return result
-        except AiosError as problem:
-            error = problem.code
-            raise
-        except asyncio.CancelledError:
-            error = Cancelled.code
-            raise
-        finally:
-            self._door.leave(visit, Usage(), error)
+                return await work()
 
     async def _begin(self, visit: Visit, effect: Effect, call: ToolSyscall) -> None:
         """Journal it as begun: before anything runs, if it may have an effect."""

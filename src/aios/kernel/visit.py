@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
@@ -18,7 +19,7 @@ from aios.kernel.once import Claim
 from aios.kernel.pcb import Process
 from aios.kernel.records import Entry
 from aios.scheduler.ticket import Ticket
-from aios.syscalls import Syscall
+from aios.syscalls import Syscall, Usage
 
 STOPPED = (Cancelled.code, Draining.code)
 """What ends a parked call without an answer: the question stays, and so does the call."""
@@ -27,7 +28,8 @@ STOPPED = (Cancelled.code, Draining.code)
 @dataclass(slots=True)
 class Visit:
     """A call inside the kernel. `parked`: a person is asked. `step`: of its program's plan. `decided`: what
-    let it in. `entry`: as it is journalled, from when it is."""
+    let it in. `entry`: as it is journalled, from when it is. `used()`: tokens, so far. `stored`: its result, if
+    somebody may ask for it again."""
 
     process: Process
     active: Active
@@ -38,6 +40,8 @@ class Visit:
     decided: Audited | None = None
     admission: Admission | None = None
     entry: Entry | None = None
+    used: Callable[[], Usage] = Usage
+    stored: msgspec.Raw | None = None
 
     async def permit(self, guard: Guard, call: Syscall, facts: Facts | None = None) -> None:
         """Raises Forbidden; waits where a person is asked."""

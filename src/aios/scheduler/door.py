@@ -27,11 +27,12 @@ class Door:
         try:
             async with asyncio.timeout_at(until):
                 await place
-        finally:
+        except BaseException:
             if place in self._waiting:
                 self._waiting.remove(place)
-            elif place.cancelled():
-                self.open()  # it was let in and did not come
+            else:
+                self.open()  # it was let in and does not come
+            raise
 
     def open(self) -> None:
         """There may be room: let the next one in."""

@@ -106,7 +106,7 @@ class Scheduler:
 
     async def start(self, tasks: asyncio.TaskGroup) -> None:
         """The core is up: learn what it can do. Running sequences become tasks of `tasks`."""
-        self._tasks = tasks
+        self._tasks, self._loop = tasks, asyncio.get_running_loop()
         self._interruptible = self.core.capabilities.interruptible
         await self.contexts.start(tasks)
         self._watcher = tasks.create_task(self._patience.watch(), name=f"waits for {self.core.name}")
@@ -131,12 +131,12 @@ class Scheduler:
             while True:
                 if not run.unread:
                     await self._wait(run)
-                step = run.unread.popleft()
-                if isinstance(step, AiosError):
-                    raise step
-                yield step
-                if isinstance(step, Ended):
-                    return
+                for step in run.read():
+                    if isinstance(step, AiosError):
+                        raise step
+                    yield step
+                    if isinstance(step, Ended):
+                        return
         finally:
             self._remove(run)
 
@@ -163,14 +163,14 @@ class Scheduler:
         return predicted if most is None else min(predicted, most)
 
     async def _wait(self, run: Run) -> None:
-        run.wake.clear()
+        reader = run.reader = self._loop.create_future()
         deadline = self._loop_time(run.ticket.deadline)
         if deadline is None:
-            await run.wake.wait()
+            await reader
             return
         try:
             async with asyncio.timeout_at(deadline):
-                await run.wake.wait()
+                await reader
         except TimeoutError:
             raise _too_late() from None
 
@@ -391,7 +391,7 @@ class Scheduler:
         return self._seating.place_of(pid)
 
     def _loop_time(self, deadline: float | None) -> float | None:
-        return None if deadline is None else deadline - time.monotonic() + asyncio.get_running_loop().time()
+        return None if deadline is None else deadline - time.monotonic() + self._loop.time()
 
 
 def _too_late() -> DeadlineExceeded:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections import deque
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -44,8 +43,8 @@ class Ticket:
 
 @dataclass(slots=True, eq=False)
 class Run:
-    """One submitted sequence: its item in the policy, its task while it is in a slot, its unread steps.
-    `prefilled`: tokens of prefill charged so far."""
+    """One submitted sequence: its item in the policy, its task while it is in a slot, its unread steps and
+    who waits for them. `prefilled`: tokens of prefill charged so far."""
 
     sequence: Sequence
     ticket: Ticket
@@ -54,12 +53,18 @@ class Run:
     prefilled: int = 0
     task: asyncio.Task[None] | None = None
     leaving: Literal["quantum", "pause", ""] = ""
-    unread: deque[Step | AiosError] = field(default_factory=deque[Step | AiosError])
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    unread: list[Step | AiosError] = field(default_factory=list[Step | AiosError])
+    reader: asyncio.Future[None] | None = None
 
     def hand(self, step: Step | AiosError) -> None:
         self.unread.append(step)
-        self.wake.set()
+        if self.reader is not None and not self.reader.done():
+            self.reader.set_result(None)
+
+    def read(self) -> list[Step | AiosError]:
+        """What came since it was read last."""
+        steps, self.unread = self.unread, []
+        return steps
 
 
 class Standing(NamedTuple):
