@@ -6,15 +6,20 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import msgspec
+
 from aios.access.decision import Facts
 from aios.kernel.pcb import Process
 from aios.kernel.process import KERNEL, ProcessTable
 from aios.syscalls import Call, DeclarePlan, Embed, Exit, Generate, Nice, SendSignal, Spawn, kind
+from aios.syscalls.tools import AddTools, CallTool
 
 NO_FACTS: Facts = MappingProxyType({})
 KEPT: Facts = MappingProxyType({"kept": True})
 NAMED_BY = ("path", "id", "name", "tool", "source")
 """Fields that name the resource of a syscall that is not told of here."""
+DELIVERY = ("deadline_s", "idempotency_key")
+"""Fields that say how a call is delivered, and nothing of what it does."""
 
 
 class Wanted(NamedTuple):
@@ -36,6 +41,10 @@ class Reader:
         match call:
             case Generate() | Embed():
                 return Wanted(kind(call), f"model:{call.model}")
+            case CallTool():  # and not by its `id`, which its caller chooses
+                return Wanted(kind(call), f"tool:{call.name}")
+            case AddTools():
+                return Wanted(kind(call), f"tool:{call.source.name}")
             case SendSignal():
                 return self._process(process, f"process.{call.signal}", call.pid)
             case Nice():
@@ -60,6 +69,27 @@ class Reader:
         return Wanted(
             action, f"process:{target.agent}", {"owner": owner, "owner_group": target.group}, f"process:{pid}"
         )
+
+
+def bound(call: Call[object]) -> dict[str, Any]:
+    """What an approval of a call is bound to: all that it does, and not how it is delivered, for who sends it
+    again after an answer may do so with another deadline or key."""
+    told: dict[str, Any] = msgspec.to_builtins(call)
+    if isinstance(call, CallTool):
+        told |= {"arguments": plain(call.arguments)}
+        told.pop("id", None)
+    return {field: value for field, value in told.items() if field not in DELIVERY}
+
+
+def plain(arguments: str | dict[str, Any]) -> Any:
+    """A tool's arguments as plain data; a text that is no JSON stays one, and the tool says what is wrong with
+    it."""
+    if not isinstance(arguments, str):
+        return arguments
+    try:
+        return msgspec.json.decode(arguments or "{}")
+    except msgspec.DecodeError:
+        return arguments
 
 
 def _named(call: Any) -> str:
