@@ -273,6 +273,34 @@ async def test_a_rule_denies_and_says_which(tmp_path: Path) -> None:
         await ask(kernel, kernel.processes.attach("root", group="admin"), "one", model="parrot")
 
 
+VAULT = """
+[[rules]]
+id = "vault"
+effect = "deny"
+actions = ["storage.*"]
+resources = ["file:/vault/*"]
+"""
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        storage.ReadFile(path="/vault/a"),
+        storage.ReadFile(path="vault/a"),
+        storage.ReadFile(path="//vault/./a"),
+        storage.Copy(path="/vault/a", to="/open"),
+        storage.Move(path="/open", to="vault/b"),
+        storage.LinkFile(path="/way", target="vault/a"),
+    ],
+)
+async def test_no_other_spelling_of_a_path_goes_round_a_rule(tmp_path: Path, call: Any) -> None:
+    async with Kernel(configured(tmp_path, VAULT)) as kernel:
+        ann = kernel.processes.attach("ann")
+        await kernel.trap(ann, storage.WriteFile(path="open", text="x"))
+        with pytest.raises(Forbidden, match="'vault'"):
+            await kernel.trap(ann, call)
+
+
 async def test_nothing_crosses_privilege_groups(tmp_path: Path) -> None:
     async with Kernel(settings(tmp_path)) as kernel:
         ann, eve = kernel.processes.attach("ann", group="research"), kernel.processes.attach("eve", group="ops")

@@ -22,7 +22,7 @@ from aios.access import archive, master
 from aios.access.approvals import Answer, Approval, Approvals, Standing
 from aios.access.archive import Archived
 from aios.access.audit import Audited, AuditLog, AuditReport, AuditRow, exported
-from aios.access.decision import AccessPolicy, Decision, Effect, Facts, Subject, agent_id
+from aios.access.decision import STRICTNESS, AccessPolicy, Decision, Effect, Facts, Subject, agent_id
 from aios.access.globs import Names
 from aios.access.grants import Granted, Grants, Kept, Whom
 from aios.access.labels import Labels, from_facts
@@ -116,11 +116,15 @@ class Guard:
         Raises Forbidden (denied, by a rule or by a person), JournalUnavailable (the question can't be kept)."""
         wanted = self._reader.of(process, call)
         known = {**wanted.facts, **facts} if facts else wanted.facts
-        decision = self.decide(process, wanted.action, wanted.resource, known)
+        decision, resource = self.decide(process, wanted.action, wanted.resource, known), wanted.resource
+        if wanted.to:
+            also = self.decide(process, wanted.action, wanted.to, known)
+            if STRICTNESS[also.effect] < STRICTNESS[decision.effect]:
+                decision, resource = also, wanted.to
         if decision.effect == "allow":
-            return _audited(process, wanted.action, wanted.resource, decision, id)
+            return _audited(process, wanted.action, resource, decision, id)
         return await self.pass_(
-            process, wanted.action, wanted.resource, decision, lambda: bound(call),
+            process, wanted.action, resource, decision, lambda: bound(call),
             id=id, diff=diff, park=park, named=wanted.named,
         )  # fmt: skip
 

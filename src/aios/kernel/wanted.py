@@ -11,6 +11,7 @@ import msgspec
 from aios.access.decision import Facts
 from aios.kernel.pcb import Process
 from aios.kernel.process import KERNEL, ProcessTable
+from aios.storage.paths import one
 from aios.syscalls import Call, DeclarePlan, Embed, Exit, Generate, Nice, SendSignal, Spawn, kind
 from aios.syscalls.tools import AddTools, CallTool
 
@@ -28,6 +29,8 @@ class Wanted(NamedTuple):
     facts: Facts = NO_FACTS
     named: str = ""
     """How the caller named the resource, if its name is not the caller's to know; "": by that."""
+    to: str = ""
+    """A second resource that it is about, such as where a file is moved to."""
 
 
 class Reader:
@@ -55,7 +58,8 @@ class Reader:
                 group = call.group or (process.group if process.pid != KERNEL else "default")
                 return Wanted("process.spawn", f"group:{group}", {"owner_group": group})
             case _ if kind(call).startswith("storage."):  # each agent has a root of its own
-                return Wanted(kind(call), _named(call), {"owner": process.agent, "owner_group": process.group})
+                facts = {"owner": process.agent, "owner_group": process.group}
+                return Wanted(kind(call), _named(call), facts, to=_other(call))
             case _ if kind(call).startswith("memory."):
                 return Wanted(kind(call), _named(call), KEPT)
             case _:
@@ -69,6 +73,12 @@ class Reader:
         return Wanted(
             action, f"process:{target.agent}", {"owner": owner, "owner_group": target.group}, f"process:{pid}"
         )
+
+
+def _other(call: Any) -> str:
+    """Where a file goes to, or what a link leads to."""
+    path = getattr(call, "to", None) or getattr(call, "target", None)
+    return f"file:{one(path)}" if isinstance(path, str) else ""
 
 
 def bound(call: Call[object]) -> dict[str, Any]:
@@ -95,6 +105,8 @@ def plain(arguments: str | dict[str, Any]) -> Any:
 def _named(call: Any) -> str:
     """`file:/a` of a `storage.write` of path `/a`: the first field that names something."""
     family = kind(call).partition(".")[0]
+    if family == "storage" and (path := getattr(call, "path", "")):
+        return f"file:{one(path)}"
     for field in NAMED_BY:
         name = getattr(call, field, None)
         if isinstance(name, str) and name:
