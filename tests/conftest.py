@@ -5,6 +5,10 @@ import pytest
 from aios.bench.tiny import write_tiny_gguf
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--record", action="store_true", help="Record the answers of services (recordings.py).")
+
+
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"

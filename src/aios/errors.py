@@ -36,6 +36,12 @@ class AiosError(Exception):
         return f"{self.what} {self.mend}".strip()
 
 
+def sentence(text: str) -> str:
+    """`text` with a full stop if it has no end, for what a person or a library said."""
+    text = text.rstrip()
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
 # -- the caller's request ---------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -17,7 +18,16 @@ from tests.kernels import ask, say, settings, signal, spawn, until
 from aios.access.approvals import Approval
 from aios.access.audit import Audited
 from aios.access.grants import Granted
-from aios.errors import Conflict, Draining, Forbidden, NotFound, ProcessKilled, Unauthenticated
+from aios.errors import (
+    Conflict,
+    DeadlineExceeded,
+    Draining,
+    Forbidden,
+    NotFound,
+    ProcessKilled,
+    ToolError,
+    Unauthenticated,
+)
 from aios.events import AccessDenied, ApprovalAnswered, ApprovalAsked
 from aios.kernel.kernel import Kernel
 from aios.kernel.process import KERNEL
@@ -25,6 +35,8 @@ from aios.sdk.client import AsyncClient
 from aios.server.serve import listening
 from aios.syscalls import Completion, Ps, SendSignal, Spawn, memory, storage
 from aios.syscalls.memory_records import Grant
+from aios.syscalls.tools import CallTool
+from aios.tools.tool import tool
 
 pytestmark = pytest.mark.anyio
 
@@ -204,6 +216,32 @@ async def test_an_answer_given_while_the_caller_was_away_is_for_the_same_call_on
         other.cancel()
 
 
+async def test_an_answer_is_for_the_tool_and_its_arguments_however_they_are_sent(tmp_path: Path) -> None:
+    rules = '[[rules]]\nid = "clock"\neffect = "ask"\nactions = ["tool.call"]\nresources = ["tool:clock"]'
+    async with Kernel(configured(tmp_path, rules)) as kernel:
+        ann = kernel.processes.attach("ann")
+
+        async def clock(arguments: Any, **delivery: Any) -> Any:
+            return await kernel.trap(ann, CallTool(name="clock", arguments=arguments, **delivery))
+
+        with pytest.raises(DeadlineExceeded):
+            await clock({"zone": "UTC"}, deadline_s=0.05, id="1")
+        (approval,) = await waiting(kernel)
+        assert json.loads(approval.arguments) == {
+            "arguments": {"zone": "UTC"}, "call": "tool.call", "name": "clock"
+        }  # fmt: skip
+        await kernel.guard.answer(operator(kernel), approval.id, "once")
+        with pytest.raises(DeadlineExceeded):
+            await clock({"zone": "UTc"}, deadline_s=0.05)
+        assert (await clock('{"zone" : "UTC"}', idempotency_key="k", id="2")).value.zone == "UTC"
+        with pytest.raises(DeadlineExceeded):
+            await clock({"zone": "UTC"}, deadline_s=0.05)  # it was good for once
+        for left in await waiting(kernel, 2):
+            await kernel.guard.answer(operator(kernel), left.id, "deny", "not now")
+        with pytest.raises(ToolError, match="are not JSON"):
+            await kernel.trap(ann, CallTool(name="calculator", arguments='{"expression": '))
+
+
 # -- rights and rules -------------------------------------------------------------------------------------
 
 
@@ -233,6 +271,34 @@ async def test_a_rule_denies_and_says_which(tmp_path: Path) -> None:
             denied = [e for e in events.unread() if isinstance(e, AccessDenied)]
         assert [e.rule for e in denied] == ["no-parrots"]
         await ask(kernel, kernel.processes.attach("root", group="admin"), "one", model="parrot")
+
+
+VAULT = """
+[[rules]]
+id = "vault"
+effect = "deny"
+actions = ["storage.*"]
+resources = ["file:/vault/*"]
+"""
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        storage.ReadFile(path="/vault/a"),
+        storage.ReadFile(path="vault/a"),
+        storage.ReadFile(path="//vault/./a"),
+        storage.Copy(path="/vault/a", to="/open"),
+        storage.Move(path="/open", to="vault/b"),
+        storage.LinkFile(path="/way", target="vault/a"),
+    ],
+)
+async def test_no_other_spelling_of_a_path_goes_round_a_rule(tmp_path: Path, call: Any) -> None:
+    async with Kernel(configured(tmp_path, VAULT)) as kernel:
+        ann = kernel.processes.attach("ann")
+        await kernel.trap(ann, storage.WriteFile(path="open", text="x"))
+        with pytest.raises(Forbidden, match="'vault'"):
+            await kernel.trap(ann, call)
 
 
 async def test_nothing_crosses_privilege_groups(tmp_path: Path) -> None:
@@ -369,8 +435,19 @@ async def test_an_edit_made_while_no_kernel_ran_is_found(tmp_path: Path) -> None
 async def test_a_planted_secret_is_found_nowhere(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     value = "s3cret-Tok/en+with=all"
     heard: list[Any] = []
+
+    @tool(effect="opaque")
+    def echo(text: str) -> str:
+        """Say it, often: the rest goes to a file."""
+        return f"{text} " * 2000
+
     async with Kernel(configured(tmp_path)) as kernel:
         kernel.guard.vault.put("token", value, agents=("bob",))
+        kernel._need().tools._tools.add(echo)
+        bobs = kernel.processes.attach("bob")
+        told_file = await kernel.trap(bobs, CallTool(name="echo", arguments={"text": "{{secret:token}}"}))
+        assert told_file.file
+        assert value[:6] not in told_file.text
         caplog.handler.addFilter(kernel.guard.redactor)
         ann, bob = kernel.processes.attach("ann"), kernel.processes.get(kernel.processes.attach("bob"))
         with kernel.bus.subscribe() as events:

@@ -189,8 +189,8 @@ async def test_a_draining_kernel_takes_no_calls_and_says_so(start: Start) -> Non
 
 
 async def test_keys_outlive_the_kernel(start: Start) -> None:
-    async with start() as (_, client):
-        key = (await client.post("/aios/v1/keys", json={"agent": "ann", "group": "writers"})).json()["key"]
+    async with start() as (kernel, _):
+        key = await asyncio.to_thread(kernel.keys.create, "ann", "writers")
     async with start() as (_, client):
         await client.post(CHAT, json=ask(), headers={"authorization": f"Bearer {key}"})
         listed = (await client.get("/aios/v1/processes")).json()["processes"]

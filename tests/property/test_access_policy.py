@@ -15,7 +15,9 @@ PLAIN = st.text("ab/", max_size=4)
 RESOURCES = st.lists(TEXT.map(lambda t: f"k:{t}") | TEXT, min_size=1, max_size=3).map(tuple)
 ACTIONS = st.sampled_from(["memory.read", "memory.write", "tool.call"])
 GLOBS = st.sampled_from(["*", "memory.*", "tool.call", "*.read", "?emory.read"])
-NAMES = st.lists(st.sampled_from(["ann", "b*", "bob", "*"]), max_size=2).map(tuple)
+NAMES = st.lists(st.sampled_from(["ann", "b*", "bob", "*", "g:ann", "g:b*", "h:*", "*:carl"]), max_size=2).map(
+    tuple
+)
 FACTS = st.fixed_dictionaries(
     {},
     optional={"sink": st.booleans(), "owner": st.sampled_from(["g:ann", "h:eve"]), "owner_group": st.just("h")},
@@ -35,7 +37,7 @@ RULES = st.builds(
 )
 SUBJECTS = st.builds(
     Subject,
-    agent=st.sampled_from(["g:ann", "g:bob"]),
+    agent=st.sampled_from(["g:ann", "g:bob", "g:carl"]),
     name=st.sampled_from(["ann", "bob", "carl"]),
     group=st.just("g"),
     groups=st.sampled_from([frozenset({"g"}), frozenset({"g", "staff"})]),

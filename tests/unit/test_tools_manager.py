@@ -1,4 +1,5 @@
 import asyncio
+import json
 import os
 
 import pytest
@@ -6,6 +7,7 @@ import pytest
 from aios.errors import Conflict, Draining, NotFound, ToolBusy, ToolError, ToolTimeout
 from aios.syscalls import FunctionCall, ToolCall
 from aios.syscalls.tools import Flags
+from aios.tools.builtin.results import Results
 from aios.tools.manager import ToolManager
 from aios.tools.tool import Caller, Context, tool
 from aios.tools.validate import Checker
@@ -72,6 +74,36 @@ async def test_a_long_result_is_cut_and_kept_in_the_callers_folder(tools, ann):
     assert result.file in result.text
     assert (ann.work / result.file).read_text("utf-8") == "é" * 80
     assert result.value is None
+
+
+async def test_what_was_cut_is_read_on_to_its_end_and_nothing_else_is(ann, tmp_path):
+    @tool
+    def long() -> str:
+        """Say much, and a secret where it would be cut in two."""
+        return "é" * 145 + "secret" + "x" * 300
+
+    fresh = Caller(agent="bob", folder=str(tmp_path / "work" / "bob"))  # who never had a folder
+    async with ToolManager(result_chars=150, clean=lambda text: text.replace("secret", "[]")) as tools:
+        tools.add(long)
+        for bound in Results(150).tools():
+            tools.add(bound)
+        cut = await tools.call(call("long"), fresh)
+        read, start = cut.text.partition("\n[")[0], 150
+        while True:
+            arguments = json.dumps({"file": cut.file, "start": start})
+            part = (await tools.call(call("read_result", arguments), fresh)).text
+            text, _, note = part.partition("\n[to character ")
+            read, start = read + text, start + len(text)
+            if not note:
+                break
+            assert note == f"{start}; go on with start={start}]"
+        assert read == "é" * 145 + "[]" + "x" * 300
+        (tmp_path / "other").write_text("not yours")
+        (fresh.work / "results" / "link").symlink_to(tmp_path / "other")
+        os.mkfifo(fresh.work / "results" / "pipe")
+        for file in ("../../other", "link", "pipe", "results", "", ".", "results/..", "a\0b"):
+            with pytest.raises(ToolError, match="There is no result"):
+                await tools.call(call("read_result", json.dumps({"file": file})), fresh)
 
 
 async def test_a_trap_in_the_folder_of_results_is_not_stepped_into(tools, ann, tmp_path):
@@ -149,6 +181,19 @@ async def test_a_full_tool_is_passed_over_and_agents_take_turns(tools, ann):
     assert gate.order == ["ann", "ann", "bob", "ann"]
 
 
+async def test_broken_keys_are_an_error_of_the_tool(tools, ann):
+    @tool(keys=lambda caller, arguments: frozenset({arguments["name"]}))
+    def write(name: str = "a") -> str:
+        """Write."""
+        return name
+
+    tools.add(write)
+    with pytest.raises(ToolError, match="write is broken: its keys: KeyError"):
+        await tools.call(call("write"), ann)
+    assert (await tools.call(call("write", '{"name": "b"}'), ann)).value == "b"
+    assert (len(tools.running), tools.running.waiting) == (0, 0)
+
+
 async def test_calls_for_one_resource_run_one_by_one(tools, ann):
     gate = Gate()
     tools.add(gate.tool(keys=lambda caller, arguments: frozenset({arguments.get("key", "")})))
@@ -214,6 +259,7 @@ def test_schemas_of_the_built_in_tools_are_schemas():
     bound = builtin_tools(hosts=("example.org",))
     assert {b.tool.name for b in bound} == {
         "calculator", "clock", "python", "shell", "text_search", "sql", "table", "http_fetch", "web_page",
+        "read_result",
     }  # fmt: skip
     for b in bound:
         Checker(b.tool.parameters)

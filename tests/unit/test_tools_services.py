@@ -1,16 +1,22 @@
-"""Packages for services on the web, against answers of the form that their documentation shows."""
+"""Packages for services on the web, against recorded answers (recordings.py) and such as their documentation
+shows."""
 
 import json
+import os
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
+from urllib.parse import quote, quote_plus
 
 import httpx
 import pytest
+from tests.recordings import FOLDER, Recorder, Replay
 
 from aios.errors import ToolError, ToolUnavailable
 from aios.syscalls import FunctionCall, ToolCall
 from aios.tools.manager import ToolManager
 from aios.tools.providers.package import installed
 from aios.tools.services.arxiv import Arxiv
-from aios.tools.services.brave import Brave
+from aios.tools.services.brave import Brave, Hit
 from aios.tools.services.weather import OpenMeteo
 from aios.tools.services.wikipedia import Wikipedia
 from aios.tools.services.wolfram import Wolfram
@@ -33,7 +39,8 @@ class Web:
 
 
 async def use(service, web, name, /, **arguments):
-    async with httpx.AsyncClient(transport=httpx.MockTransport(web)) as client, ToolManager() as tools:
+    transport = web if isinstance(web, httpx.AsyncBaseTransport) else httpx.MockTransport(web)
+    async with httpx.AsyncClient(transport=transport) as client, ToolManager() as tools:
         for bound in service(client).tools():
             tools.add(bound)
         call = ToolCall(id="1", function=FunctionCall(name=name, arguments=json.dumps(arguments)))
@@ -139,3 +146,87 @@ async def test_they_are_packages_that_are_installed():
     async with ToolManager() as tools:
         tools.add(found["wikipedia"])
         assert [tool.name for tool in await tools.list()] == ["wikipedia__page", "wikipedia__search"]
+
+
+# -- recorded answers -------------------------------------------------------------------------------------
+
+
+RECORDED = [
+    ("arxiv-search", Arxiv, "search", {"query": "agent operating system", "limit": 2}, ""),
+    ("brave-search", Brave, "search", {"query": "operating system", "limit": 2}, "BRAVE_API_KEY"),
+    ("weather-forecast", OpenMeteo, "forecast", {"place": "Paris", "days": 2}, ""),
+    ("wikipedia-search", Wikipedia, "search", {"query": "Ada Lovelace", "limit": 2}, ""),
+    ("wikipedia-page", Wikipedia, "page", {"title": "Ada Lovelace"}, ""),
+    ("wolfram-ask", Wolfram, "ask", {"question": "6*7"}, "WOLFRAM_APP_ID"),
+]
+
+
+@pytest.mark.parametrize(("name", "service", "tool", "arguments", "variable"), RECORDED, ids=lambda v: str(v))
+async def test_recorded_answers_are_understood(
+    name, service, tool, arguments, variable, monkeypatch, pytestconfig
+):
+    file = FOLDER / f"{name}.json"
+    if not pytestconfig.getoption("record"):
+        if variable:
+            monkeypatch.setenv(variable, "a key of nobody")
+        assert await use(service, Replay(file, {}), tool, **arguments)
+        return
+    if variable and not os.environ.get(variable):
+        pytest.skip(f"no {variable} to record with")
+    recorder = Recorder({variable: os.environ[variable]} if variable else {})
+    assert await use(service, recorder, tool, **arguments)
+    recorder.save(file, "recorded")
+
+
+class Telltale(BaseHTTPRequestHandler):
+    """A service that says the key wherever it can."""
+
+    def do_GET(self):
+        key = self.headers["X-Subscription-Token"]
+        row = {"title": f"your key is {key}", "url": f"https://a.example/?{self.path}", "description": "é"}
+        data = json.dumps({"web": {"results": [row]}}).encode()
+        self.send_response(200)
+        for name, value in (("Content-Type", "application/json"), ("Set-Cookie", f"key={key}")):
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format, *args):
+        pass
+
+
+@pytest.fixture
+def telltale():
+    with HTTPServer(("127.0.0.1", 0), Telltale) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/search"
+        server.shutdown()
+        thread.join()
+
+
+async def test_a_recording_answers_as_the_service_did_and_holds_no_key(telltale, monkeypatch, tmp_path):
+    key, file = "k3y/with +signs=", tmp_path / "deep" / "brave.json"
+    monkeypatch.setenv("BRAVE_API_KEY", key)
+    monkeypatch.setattr("aios.tools.services.brave.URL", telltale)
+    recorder = Recorder({"BRAVE_API_KEY": key})
+    (live,) = await use(Brave, recorder, "search", query=f"is {key} safe?")
+    recorder.save(file, "recorded")
+    written = file.read_text("utf-8")
+    for form in (
+        key,
+        quote(key, safe=""),
+        quote(key),
+        quote_plus(key),
+        quote_plus(key, safe="/"),
+        "Set-Cookie",
+    ):
+        assert form not in written
+    (again,) = await use(Brave, Replay(file, {"BRAVE_API_KEY": key}), "search", query=f"is {key} safe?")
+    assert key in live.title
+    assert again == Hit("your key is [secret:BRAVE_API_KEY]", again.url, live.about)
+    with pytest.raises(ToolError, match="broken: AssertionError"):
+        await use(Brave, Replay(file, {}), "search", query="something else")
+    with pytest.raises(AssertionError, match="too short"):
+        Recorder({"SHORT": "abc"})

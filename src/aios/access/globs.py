@@ -51,6 +51,15 @@ class Names:
     def __contains__(self, name: str) -> bool:
         return self.all or name in self._exact or any(glob.fullmatch(name) for glob in self._globs)
 
+    def names(self, agent: str, name: str) -> bool:
+        """Whether an agent is in it: a pattern with a colon is about `agent`, its whole id `group:name`; one
+        without about its `name`. A name can hold a colon, but make no other agent's id."""
+        if self.all:
+            return True
+        if agent in self._exact or (":" not in name and name in self._exact):
+            return True
+        return any(glob.fullmatch(agent if ":" in glob.pattern else name) for glob in self._globs)
+
     def meets(self, names: frozenset[str]) -> bool:
         """Whether one of `names` is in it."""
         if self.all or not self._exact.isdisjoint(names):

@@ -134,7 +134,7 @@ class _Matcher:
     def matches(self, subject: Subject, resource: str, facts: Facts) -> bool:
         return (
             (self._glob is None or self._glob(resource) is not None)
-            and (self._agents is None or subject.name in self._agents)
+            and (self._agents is None or self._agents.names(subject.agent, subject.name))
             and (not self._labels or self._labels <= subject.labels)
             and (not self._when or meets(facts, self._when))
             and (self._groups is None or self._groups.meets(subject.groups))
@@ -197,8 +197,10 @@ class _Index:
     def shelves(self, subject: Subject) -> Iterator[_Shelf]:
         """Those with rules that may be for it."""
         yield self._anybody
-        if self._by_agent and (shelf := self._by_agent.get(subject.name)):
-            yield shelf
+        if self._by_agent:
+            for name in (subject.name, subject.agent):
+                if shelf := self._by_agent.get(name):
+                    yield shelf
         if self._by_group:
             for group in subject.groups:
                 if shelf := self._by_group.get(group):

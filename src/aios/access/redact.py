@@ -8,7 +8,7 @@ import logging
 import re
 from collections.abc import Mapping
 from typing import Any, TypeVar, cast
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 import msgspec
 
@@ -94,6 +94,9 @@ def _forms(secret: str) -> set[str]:
         json.dumps(secret)[1:-1],
         json.dumps(secret, ensure_ascii=False)[1:-1],
         quote(secret, safe=""),
+        quote(secret),
+        quote_plus(secret),
+        quote_plus(secret, safe="/"),
     }
     raw = secret.encode()
     whole = base64.b64encode(raw[: len(raw) // 3 * 3]).decode()

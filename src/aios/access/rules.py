@@ -41,8 +41,9 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One rule. It matches if all that it names does; what it leaves out, anything does. `labels`: the context
-    has all of them. `when`: facts, each equal to the value or matching the glob. `except_groups`: it is not
-    for them. `across`: it may open what belongs to others; without it, no `allow` and no `ask` does."""
+    has all of them. `agents`: names, or with a colon `group:name`. `when`: facts, each equal to the value or
+    matching the glob. `except_groups`: it is not for them. `across`: it may open what belongs to others;
+    without it, no `allow` and no `ask` does."""
 
     id: str
     effect: Effect
@@ -83,7 +84,7 @@ def applies(rule: Rule, subject: Subject, action: str, resource: str, facts: Fac
     return (
         action in Names(rule.actions)
         and resource in Names(rule.resources)
-        and subject.name in Names(rule.agents)
+        and Names(rule.agents).names(subject.agent, subject.name)
         and Names(rule.groups).meets(subject.groups)
         and not (rule.except_groups and Names(rule.except_groups).meets(subject.groups))
         and subject.labels.issuperset(rule.labels)

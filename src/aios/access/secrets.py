@@ -115,9 +115,7 @@ class Vault:
         if sealed is None:
             return False
         info = sealed.info
-        by_name = bool(info.agents) and (
-            subject.name in Names(info.agents) or subject.agent in Names(info.agents)
-        )
+        by_name = bool(info.agents) and Names(info.agents).names(subject.agent, subject.name)
         return by_name or (bool(info.groups) and Names(info.groups).meets(subject.groups))
 
     def _read(self) -> dict[str, Sealed]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from aios.kernel.pcb import Process
+from aios.storage.paths import one
 from aios.syscalls import Call, kind
 
 MANY = ("entries", "hits", "notes", "blocks")
@@ -17,7 +18,7 @@ def touched(process: Process, call: Call[Any], result: Any) -> Iterator[str]:
     if kind(call).startswith("storage."):
         for field in ("path", "to", "target"):
             if path := getattr(call, field, None):
-                yield f"file:{process.agent}:{path}"
+                yield f"file:{process.agent}:{one(path)}"
         return
     for holder in (call, result, getattr(result, "info", None)):
         if id := getattr(holder, "id", None):

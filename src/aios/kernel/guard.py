@@ -22,20 +22,20 @@ from aios.access import archive, master
 from aios.access.approvals import Answer, Approval, Approvals, Standing
 from aios.access.archive import Archived
 from aios.access.audit import Audited, AuditLog, AuditReport, AuditRow, exported
-from aios.access.decision import AccessPolicy, Decision, Effect, Facts, Subject, agent_id
+from aios.access.decision import STRICTNESS, AccessPolicy, Decision, Effect, Facts, Subject, agent_id
 from aios.access.globs import Names
 from aios.access.grants import Granted, Grants, Kept, Whom
 from aios.access.labels import Labels, from_facts
 from aios.access.redact import Redactor
 from aios.access.secrets import Vault
 from aios.config import AccessSettings
-from aios.errors import AiosError, Forbidden, JournalUnavailable, NotFound
+from aios.errors import AiosError, Forbidden, JournalUnavailable, NotFound, sentence
 from aios.events import AccessDenied, EventBus
 from aios.kernel.asking import Asked, Asking
 from aios.kernel.pcb import Process
 from aios.kernel.process import KERNEL, ProcessTable
 from aios.kernel.records import AccessRow, Entry
-from aios.kernel.wanted import NO_FACTS, Reader, arguments
+from aios.kernel.wanted import NO_FACTS, Reader, bound
 from aios.syscalls import Call
 
 if TYPE_CHECKING:
@@ -116,11 +116,15 @@ class Guard:
         Raises Forbidden (denied, by a rule or by a person), JournalUnavailable (the question can't be kept)."""
         wanted = self._reader.of(process, call)
         known = {**wanted.facts, **facts} if facts else wanted.facts
-        decision = self.decide(process, wanted.action, wanted.resource, known)
+        decision, resource = self.decide(process, wanted.action, wanted.resource, known), wanted.resource
+        if wanted.to:
+            also = self.decide(process, wanted.action, wanted.to, known)
+            if STRICTNESS[also.effect] < STRICTNESS[decision.effect]:
+                decision, resource = also, wanted.to
         if decision.effect == "allow":
-            return _audited(process, wanted.action, wanted.resource, decision, id)
+            return _audited(process, wanted.action, resource, decision, id)
         return await self.pass_(
-            process, wanted.action, wanted.resource, decision, lambda: arguments(call),
+            process, wanted.action, resource, decision, lambda: bound(call),
             id=id, diff=diff, park=park, named=wanted.named,
         )  # fmt: skip
 
@@ -139,13 +143,14 @@ class Guard:
         id: int = 0, diff: str = "", park: Callable[[], Entry] | None = None, named: str = "",
     ) -> Audited:  # fmt: skip
         """Let it go on, refuse it, or ask, as `decision` says. Raises as `admit`."""
+        by = ""
         if decision.effect == "ask":
             asked = Asked(process.pid, process.agent, action, resource, arguments(), decision, diff, id)
             answer = await self.asking.ask(asked, None if park is None else park())
             decided = _audited(process, action, resource, answer.decision, id, answer.by, answer.digest)
             if answer.decision.effect == "allow":
                 return decided
-            decision = answer.decision
+            decision, by = answer.decision, answer.by
         else:
             decided = _audited(process, action, resource, decision, id)
             if decision.effect == "allow":
@@ -154,11 +159,13 @@ class Guard:
         self._bus.publish(
             AccessDenied(pid=process.pid, call=id, action=action, resource=resource, rule=decision.rule)
         )
-        why = decision.why or "so the rule says."
-        raise Forbidden(
-            f"{action} on {named or resource!r} is denied by {decision.rule!r}: {why}",
-            "Ask its owner for a grant, or the operator for a rule.",
-        )
+        why = sentence(decision.why or "so the rule says")
+        what = f"{action} on {named or resource!r} is denied by {decision.rule!r}"
+        if by:
+            raise Forbidden(
+                f"{what}, which {by!r} was asked: {why}", "Do without it, or ask for something else."
+            )
+        raise Forbidden(f"{what}: {why}", "Ask its owner for a grant, or the operator for a rule.")
 
     async def answer(self, by: Process, id: str, answer: Answer, reason: str = "") -> Approval:
         """Answer an approval in the name of a process. Raises Forbidden (it may not), Conflict, NotFound,

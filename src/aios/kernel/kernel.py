@@ -242,7 +242,14 @@ class Kernel:
         )
         await self._start_cores(stack, tasks)  # behind their store: it takes their contexts when they close
         toolbox = await stack.enter_async_context(
-            open_toolbox(self.settings.tools, self.settings.state_dir(), self._tool_order, tasks, self.trap)
+            open_toolbox(
+                self.settings.tools,
+                self.settings.state_dir(),
+                self._tool_order,
+                tasks,
+                self.trap,
+                self.guard.redactor.text,
+            )
         )
         self._dispatcher = Dispatcher(
             self.processes, self.groups, self._pool, self._journal, self.bus, tasks, self.guard, toolbox,

@@ -32,6 +32,7 @@ from aios.kernel.process import ProcessTable
 from aios.kernel.records import AGAIN, Effect, Entry, encode
 from aios.kernel.tooling import Toolbox, folder_of
 from aios.kernel.visit import Past, Visit
+from aios.kernel.wanted import plain
 from aios.syscalls import FunctionCall, ToolCall
 from aios.syscalls.tools import (
     KERNEL,
@@ -134,7 +135,7 @@ class ToolCalls:
                 tool = await self._tools.show(call.name)
                 facts = facts_of(tool)
                 await visit.permit(self._guard, call, facts)
-                given = _plain(call.arguments)
+                given = plain(call.arguments)
                 if tool.provider == KERNEL:
                     visit.active.counts = False  # its syscalls are counted
                     await self._processes.going(process)
@@ -146,7 +147,8 @@ class ToolCalls:
                 await self._begin(visit, tool.effect, call)
             self._away(process.pid, call.name)
             self._processes.seat(process, visit.active)
-            function = FunctionCall(name=call.name, arguments=msgspec.json.encode(given).decode())
+            text = given if isinstance(given, str) else msgspec.json.encode(given).decode()
+            function = FunctionCall(name=call.name, arguments=text)
             asked, began = ToolCall(id=call.id, function=function), time.monotonic()
             try:
                 with visit.active:
@@ -215,13 +217,3 @@ def facts_of(tool: Tool) -> Facts:
         "irreversible": flags.irreversible, "sink": flags.sends_out, "private": flags.reads_private,
         "untrusted": flags.returns_untrusted,
     }  # fmt: skip
-
-
-def _plain(arguments: str | dict[str, object]) -> object:
-    """Arguments as plain data; a text that is no JSON stays one, and the tool says what is wrong with it."""
-    if not isinstance(arguments, str):
-        return arguments
-    try:
-        return msgspec.json.decode(arguments or "{}")
-    except msgspec.DecodeError:
-        return arguments

@@ -91,17 +91,21 @@ class Toolbox:
 
 @asynccontextmanager
 async def open_toolbox(
-    settings: ToolSettings, state: Path, order: Callable[[], Order], tasks: asyncio.TaskGroup, trap: TrapOf
-) -> AsyncGenerator[Toolbox]:
+    settings: ToolSettings, state: Path, order: Callable[[], Order], tasks: asyncio.TaskGroup, trap: TrapOf,
+    clean: Callable[[str], str],
+) -> AsyncGenerator[Toolbox]:  # fmt: skip
     """The tools that the configuration names, ready to be called. `order`: who goes first of those that wait
-    for one tool. `trap`: makes the syscalls of tools that are some. Raises ConfigError."""
+    for one tool. `trap`: makes the syscalls of tools that are some. `clean`: takes secrets out of a text.
+    Raises ConfigError."""
     manager = ToolManager(
         order=order, most_waiting=settings.max_queue, most_boxes=settings.max_boxes,
-        result_chars=settings.result_chars,
+        result_chars=settings.result_chars, clean=clean,
     )  # fmt: skip
     async with httpx.AsyncClient(trust_env=False) as client:
         toolbox = Toolbox(manager, client, state / "tools.json")
-        builtin = builtin_tools(profile=settings.box, hosts=settings.hosts, trap=trap)
+        builtin = builtin_tools(
+            profile=settings.box, hosts=settings.hosts, trap=trap, result_chars=settings.result_chars
+        )
         for bound in builtin if settings.builtin else ():
             manager.add(bound)
         if settings.browser.enabled:

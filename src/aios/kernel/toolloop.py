@@ -6,7 +6,7 @@ import asyncio
 
 import msgspec
 
-from aios.errors import BadRequest, NotFound, ToolError
+from aios.errors import BadRequest, Forbidden, NotFound, ToolError
 from aios.syscalls import (
     FunctionSpec,
     Generate,
@@ -25,8 +25,8 @@ MOST_CALLS = 64
 
 
 async def run_tools(trap: Trap, asked: RunTools) -> ToolRun:
-    """What a tool refuses goes back to the model, for it to mend its
-    call.
+    """What a tool refuses, or a rule or a person denies, goes back to the model, for it to mend its call or do
+    without.
 
     Raises BadRequest, NotFound (no such tool), and what the syscalls raise."""
     if asked.call.n != 1 or not 1 <= asked.max_turns <= MOST_TURNS:
@@ -97,7 +97,7 @@ async def _result(trap: Trap, call: ToolCall, key: str | None) -> str:
     try:
         asked = CallTool(name=name, arguments=arguments, id=call.id, idempotency_key=key)
         result = await trap(asked)
-    except (ToolError, NotFound) as error:
+    except (ToolError, NotFound, Forbidden) as error:
         return f"Error: {error}"
     return result.text
 

@@ -11,12 +11,16 @@ import msgspec
 from aios.access.decision import Facts
 from aios.kernel.pcb import Process
 from aios.kernel.process import KERNEL, ProcessTable
+from aios.storage.paths import one
 from aios.syscalls import Call, DeclarePlan, Embed, Exit, Generate, Nice, SendSignal, Spawn, kind
+from aios.syscalls.tools import AddTools, CallTool
 
 NO_FACTS: Facts = MappingProxyType({})
 KEPT: Facts = MappingProxyType({"kept": True})
 NAMED_BY = ("path", "id", "name", "tool", "source")
 """Fields that name the resource of a syscall that is not told of here."""
+DELIVERY = ("deadline_s", "idempotency_key")
+"""Fields that say how a call is delivered, and nothing of what it does."""
 
 
 class Wanted(NamedTuple):
@@ -25,6 +29,8 @@ class Wanted(NamedTuple):
     facts: Facts = NO_FACTS
     named: str = ""
     """How the caller named the resource, if its name is not the caller's to know; "": by that."""
+    to: str = ""
+    """A second resource that it is about, such as where a file is moved to."""
 
 
 class Reader:
@@ -38,6 +44,10 @@ class Reader:
         match call:
             case Generate() | Embed():
                 return Wanted(kind(call), f"model:{call.model}")
+            case CallTool():  # and not by its `id`, which its caller chooses
+                return Wanted(kind(call), f"tool:{call.name}")
+            case AddTools():
+                return Wanted(kind(call), f"tool:{call.source.name}")
             case SendSignal():
                 return self._process(process, f"process.{call.signal}", call.pid)
             case Nice():
@@ -48,7 +58,8 @@ class Reader:
                 group = call.group or (process.group if process.pid != KERNEL else "default")
                 return Wanted("process.spawn", f"group:{group}", {"owner_group": group})
             case _ if kind(call).startswith("storage."):  # each agent has a root of its own
-                return Wanted(kind(call), _named(call), {"owner": process.agent, "owner_group": process.group})
+                facts = {"owner": process.agent, "owner_group": process.group}
+                return Wanted(kind(call), _named(call), facts, to=_other(call))
             case _ if kind(call).startswith("memory."):
                 return Wanted(kind(call), _named(call), KEPT)
             case _:
@@ -64,16 +75,38 @@ class Reader:
         )
 
 
-def arguments(call: Call[object]) -> dict[str, Any]:
-    """What a person is asked about: all of `call` but its idempotency key, which says nothing of the deed."""
-    fields = msgspec.to_builtins(call)
-    fields.pop("idempotency_key", None)
-    return fields
+def _other(call: Any) -> str:
+    """Where a file goes to, or what a link leads to."""
+    path = getattr(call, "to", None) or getattr(call, "target", None)
+    return f"file:{one(path)}" if isinstance(path, str) else ""
+
+
+def bound(call: Call[object]) -> dict[str, Any]:
+    """What an approval of a call is bound to: all that it does, and not how it is delivered, for who sends it
+    again after an answer may do so with another deadline or key."""
+    told: dict[str, Any] = msgspec.to_builtins(call)
+    if isinstance(call, CallTool):
+        told |= {"arguments": plain(call.arguments)}
+        told.pop("id", None)
+    return {field: value for field, value in told.items() if field not in DELIVERY}
+
+
+def plain(arguments: str | dict[str, Any]) -> Any:
+    """A tool's arguments as plain data; a text that is no JSON stays one, and the tool says what is wrong with
+    it."""
+    if not isinstance(arguments, str):
+        return arguments
+    try:
+        return msgspec.json.decode(arguments or "{}")
+    except msgspec.DecodeError:
+        return arguments
 
 
 def _named(call: Any) -> str:
     """`file:/a` of a `storage.write` of path `/a`: the first field that names something."""
     family = kind(call).partition(".")[0]
+    if family == "storage" and (path := getattr(call, "path", "")):
+        return f"file:{one(path)}"
     for field in NAMED_BY:
         name = getattr(call, field, None)
         if isinstance(name, str) and name:

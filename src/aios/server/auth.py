@@ -121,13 +121,13 @@ class Gate:
         return known
 
     def owner(self, request: Request) -> Credentials:
-        """Check that the caller is an admin who proved it: what runs programs with the kernel's rights is not
-        open to whoever can reach this machine's loopback. Raises Unauthenticated, Forbidden."""
+        """Check that the caller is an admin who proved it: keys, limits and tools, which run with the kernel's
+        rights, are not for whoever can reach this machine's loopback, or an agent could let itself in. Raises
+        Unauthenticated, Forbidden."""
         known = self.admin(request)
-        secret = _bearer(request)
-        if not known.name and not (self._token and hmac.compare_digest(secret.encode(), self._token)):
+        if known.open:
             mend = f"Send the token in daemon.json of the state folder, or a key of group {ADMIN_GROUP!r}."
-            raise Forbidden("This runs programs with the kernel's rights.", mend)
+            raise Forbidden("This is for who shows a key, on this machine too.", mend)
         return known
 
     def operator(self) -> int:

@@ -205,10 +205,13 @@ class Native:
         return body.reply(GroupList(self._kernel.groups.list()))
 
     async def set_group(self, request: Request) -> Response:
-        """Give a group these limits, in place of those it has, until the kernel ends. Admin."""
-        self._gate.admin(request)
+        """Give a group these limits, in place of those it has, until the kernel ends. Admin, with a key or the
+        token."""
+        known = self._gate.owner(request)
         asked = body.decode(await body.read(request, self._limit), GroupSettings)
-        return body.reply(self._kernel.groups.set(asked))
+        told = self._kernel.groups.set(asked)
+        self._note(known, "group.set", f"group:{asked.name}")
+        return body.reply(told)
 
     async def keys(self, request: Request) -> Response:
         """List whose keys there are, never the keys. Admin."""
@@ -216,19 +219,28 @@ class Native:
         return body.reply(KeyList(self._kernel.keys.list()))
 
     async def create_key(self, request: Request) -> Response:
-        """Make a key for an agent. Admin."""
-        self._gate.admin(request)
+        """Make a key for an agent. Admin, with a key or the token."""
+        known = self._gate.owner(request)
         asked = body.decode(await body.read(request, self._limit), NewKey)
         key = await asyncio.to_thread(self._kernel.keys.create, asked.agent, asked.group)
+        self._note(known, "key.create", f"key:{asked.group}:{asked.agent}")
         return body.reply(CreatedKey(asked.agent, asked.group, key), 201)
 
     async def revoke_keys(self, request: Request) -> Response:
-        """Revoke all keys of an agent, at once. Answers with those that are left. Admin."""
-        self._gate.admin(request)
+        """Revoke all keys of an agent, at once. Answers with those that are left. Admin, with a key or the
+        token."""
+        known = self._gate.owner(request)
         agent: str = request.path_params["agent"]
         if not await asyncio.to_thread(self._kernel.keys.revoke, agent):
             raise NotFound(f"The agent {agent!r} has no key.", "GET /aios/v1/keys lists those that have.")
+        self._note(known, "key.revoke", f"key:{agent}")
         return body.reply(KeyList(self._kernel.keys.list()))
+
+    def _note(self, known: Credentials, action: str, resource: str) -> None:
+        """Put what an admin did into the audit log."""
+        processes = self._kernel.processes
+        pid = processes.attach(known.name, group=known.group, own=True) if known.name else self._gate.operator()
+        self._kernel.guard.note(processes.get(pid), action, resource)
 
     async def _on_process(self, request: Request, call: SendSignal | Nice) -> Response:
         known = self._gate.credentials(request)

@@ -113,8 +113,8 @@ class Tools:
         return await self._trap(request, self._gate.operator(), AddTools(source=source), status=201)
 
     async def remove_tools(self, request: Request) -> Response:
-        """Take away a tool or a source. Answers with those that are left. Admin."""
-        self._gate.admin(request)
+        """Take away a tool or a source. Answers with those that are left. Admin, with a key or the token."""
+        self._gate.owner(request)
         return await self._trap(request, self._gate.operator(), RemoveTools(name=_name(request)))
 
     async def _as_caller(self, request: Request, call: Call[object]) -> Response:

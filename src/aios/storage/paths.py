@@ -76,6 +76,15 @@ def show(parts: Parts) -> str:
     return "/" + "/".join(parts)
 
 
+def one(path: str) -> str:
+    """The one text of all that mean the same file, as rules and labels name it; `path` itself if it is none,
+    for what it is asked of refuses it."""
+    try:
+        return show(parse(path))
+    except InvalidPath:
+        return path
+
+
 def _refused(name: str, why: str) -> InvalidPath:
     mend = 'Use plain names, "/" between them, and no "..".'
     return InvalidPath(f"{name!a} can't be a name: {why}.", mend, param="path")

@@ -154,7 +154,7 @@ class AddTools(Call[ToolList], frozen=True, tag="tool.add"):
 
 
 class RemoveTools(Call[ToolList], frozen=True, tag="tool.remove"):
-    """Take away a tool or a source. For admins.: what is left."""
+    """Take away a tool or a source. For admins."""
 
     name: str
 

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import msgspec
 
-from aios.errors import AiosError, Draining, ToolError, ToolTimeout, ToolUnavailable
+from aios.errors import AiosError, Draining, ToolError, ToolTimeout, ToolUnavailable, sentence
 from aios.syscalls import ToolCall
 from aios.syscalls.tools import Profile, Tool, ToolResult
 from aios.tools.folder import put_result
@@ -40,7 +40,8 @@ class ToolManager:
 
     `sandbox`: finds the way to isolate, when something is first run in a box. `order`: makes the queue of one
     tool. `most_waiting`: calls that may wait for their turn; `most_boxes`: boxes at once; `result_chars`: of
-    a result, the text that is given to the model at most."""
+    a result, the text that is given to the model at most. `clean`: takes out of a text what must not be told or
+    kept, before it is cut."""
 
     def __init__(
         self,
@@ -50,6 +51,7 @@ class ToolManager:
         most_waiting: int = 10_000,
         most_boxes: int = 32,
         result_chars: int = 20_000,
+        clean: Callable[[str], str] = str,
     ) -> None:
         self._registry = Registry()
         self._boxes = Boxes(sandbox, most=most_boxes)
@@ -57,7 +59,7 @@ class ToolManager:
         self._turns: dict[Item, asyncio.Future[None]] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._seconds: dict[str, float] = {}
-        self._result_chars = result_chars
+        self._result_chars, self._clean = result_chars, clean
         self._numbers = 0
         self._closing = False
         self._stack = AsyncExitStack()
@@ -142,7 +144,7 @@ class ToolManager:
         arguments = known.checker.arguments(tool.name, call.function.arguments)
         arrival = self._clock()
         self._numbers += 1
-        keys = known.bound.keys(caller, arguments)
+        keys = _keys(known, caller, arguments)
         item = Item(self._numbers, caller, tool.name, keys, arrival)
         self._running.admit(tool, arrival)
         await self._turn(item)
@@ -215,7 +217,7 @@ class ToolManager:
             if limit.expired() and isinstance(error, TimeoutError):
                 what = f"{tool.name} did not finish in {tool.timeout_s:g} s and was stopped."
                 raise ToolTimeout(what, "Ask for less at once.") from error
-            what = f"{tool.name} failed: {type(error).__name__}: {error}"
+            what = sentence(f"{tool.name} failed: {type(error).__name__}: {error}")
             raise ToolError(what, "Try other arguments.") from error
         except Exception as error:
             # The supervisor of foreign code: whatever is wrong in a tool, the kernel goes on.
@@ -234,6 +236,7 @@ class ToolManager:
         except (TypeError, ValueError) as error:  # no JSON, or text that is no Unicode
             what = f"The result can't be written as JSON: {error}."
             raise ToolError(what, "The tool's author must mend it.") from error
+        text = self._clean(text)
         if len(text) <= self._result_chars:
             return text, ""
         name = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(4)}.txt"
@@ -243,5 +246,17 @@ class ToolManager:
         except OSError as error:
             what = f"The result of {len(text)} characters can't be stored: {error.strerror}."
             raise ToolUnavailable(what, "Ask for less.") from error
-        note = f"\n[cut after {self._result_chars} of {len(text)} characters; all of it is in the file {file}]"
-        return text[: self._result_chars] + note, file
+        end = self._result_chars
+        note = f"\n[cut after {end} of {len(text)} characters; all of it is in the file {file}, from which"
+        return f"{text[:end]}{note} read_result reads on with start={end}]", file
+
+
+def _keys(known: Known, caller: Caller, arguments: dict[str, Any]) -> frozenset[str]:
+    """What a call must have for itself. Raises ToolError."""
+    name = known.bound.tool.name
+    try:
+        return frozenset(known.bound.keys(caller, arguments))
+    except Exception as error:
+        # The supervisor of foreign code: an argument that was left out is not in `arguments`.
+        log.exception("the keys of tool %s are broken", name)
+        raise ToolError(f"{name} is broken: its keys: {error!r}.", "Give every argument.") from error

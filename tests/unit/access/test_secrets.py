@@ -51,6 +51,15 @@ def test_another_key_or_an_edited_file_opens_nothing(tmp_path: Path, vault: Vaul
         Vault(file, master.load(tmp_path / "access.key", {}), Redactor())
 
 
+def test_a_name_that_looks_like_an_agent_of_another_group_gets_nothing(vault: Vault) -> None:
+    vault.put("token", VALUE, agents=("research:ann",))
+    assert vault.inject("{{secret:token}}", ANN) == VALUE
+    with pytest.raises(Forbidden):
+        vault.inject(
+            "{{secret:token}}", Subject("default:research:ann", "research:ann", "default", frozenset())
+        )
+
+
 def test_handles_become_values_for_those_who_may_use_them(vault: Vault) -> None:
     vault.put("token", VALUE, groups=("research",))
     vault.put("other", "xxxxxxxx", agents=("bob",))

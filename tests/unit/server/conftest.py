@@ -53,6 +53,9 @@ class FakeProcesses:
             raise NotFound(f"There is no process {pid}.")
         return self._table[pid]
 
+    def get(self, pid: int) -> ProcessInfo:
+        return self.info(pid)
+
     def list(self, all: bool = False) -> tuple[ProcessInfo, ...]:
         return tuple(self._table.values())
 
@@ -74,6 +77,9 @@ class FakeKernel:
         self.tool_calls: tuple[ToolCall, ...] = ()
         self.made: list[tuple[str, Any]] = []
         """(process name, syscall) of each call."""
+        self.noted: list[tuple[str, str]] = []
+        self.guard = SimpleNamespace(note=lambda _, action, resource: self.noted.append((action, resource)))
+        """What administrators did."""
         self.called = asyncio.Event()
         self.cancelled = asyncio.Event()
         self.drained = asyncio.Event()

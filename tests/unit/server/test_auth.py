@@ -130,6 +130,21 @@ async def test_a_key_of_group_admin_may_manage(make_stand: Any) -> None:
     assert made.json()["key"] not in listed.text
     assert [k["name"] for k in gone.json()["keys"]] == ["root"]
     assert twice.status_code == 404
+    assert stand.kernel.noted == [("key.create", "key:default:bob"), ("key.revoke", "key:bob")]
+
+
+async def test_whoever_is_on_this_machine_makes_itself_no_key(make_stand: Any) -> None:
+    stand = make_stand()
+    stand.kernel.keys.create("ann", "research")
+    async with stand.client(x_agent_id="eve") as client:
+        tries = [
+            ("POST", "/aios/v1/keys", {"agent": "eve", "group": "admin"}),
+            ("DELETE", "/aios/v1/keys/ann", None),
+            ("PUT", "/aios/v1/groups", {"name": "default", "spend": 1e9}),
+        ]
+        for method, path, given in tries:
+            assert (await client.request(method, path, json=given)).status_code == 403, path
+    assert [key.name for key in stand.kernel.keys.list()] == ["ann"]
 
 
 @pytest.mark.parametrize(
