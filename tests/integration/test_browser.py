@@ -151,6 +151,18 @@ async def test_a_page_that_hangs_is_closed_and_others_go_on(web, ann, bob):
         assert "Fine" in await use(tools, ann, "open", url="http://b.test/")
 
 
+async def test_a_page_that_takes_its_own_body_away_is_still_read_and_left(web, ann):
+    """In an attribute, `open` is `document.open`, which leaves an empty document that never ends loading."""
+    web.put("a.test", "/", "<button onclick=\"open('/')\">Gone</button>")
+    web.put("b.test", "/", "<p>Fine")
+    async with browsing(web, timeout_s=5.0) as (tools, _):
+        await use(tools, ann, "open", url="http://a.test/")
+        assert "only the text" in await use(tools, ann, "click", element=1)
+        with pytest.raises(ToolError, match="no element 1"):
+            await use(tools, ann, "click", element=1)
+        assert "Fine" in await use(tools, ann, "open", url="http://b.test/")
+
+
 async def test_a_browser_that_dies_is_started_anew(web, ann):
     web.put("a.test", "/", "<p>Here")
     async with browsing(web) as (tools, browser):
@@ -173,13 +185,14 @@ async def test_idle_pages_and_then_the_browser_are_closed(web, ann):
 
 
 async def test_more_agents_than_there_is_room_for_and_more_pages(web, ann, bob):
-    web.put("a.test", "/", "<a href=/ target=_blank>More</a>")
+    many = "for (let i = 0; i < 9; i++) window.open('/')"
+    web.put("a.test", "/", f'<a href=/ target=_blank>More</a> <button onclick="{many}">Many</button>')
     async with browsing(web, agents=1, pages=2) as (tools, browser):
         await use(tools, ann, "open", url="http://a.test/")
         await use(tools, bob, "open", url="http://a.test/")
         assert not tools.holds("ann")
-        for _ in range(3):
-            await use(tools, bob, "click", element=1)
+        for element in (1, 2, 1):
+            await use(tools, bob, "click", element=element)
         while len(browser._seats["bob"].session._context.pages) > 2:
             await asyncio.sleep(0.01)
 
@@ -213,10 +226,22 @@ const turn = {{urls: 'turn:' + at + '?transport=tcp', username: 'a', credential:
 const talk = new RTCPeerConnection({{iceServers: [{{urls: 'stun:' + at}}, turn]}})
 talk.createDataChannel('x'); talk.createOffer().then(offer => talk.setLocalDescription(offer))
 put('iframe', {{name: 'f'}}); put('form', {{method: 'post', action: web + '/form', target: 'f'}})
-d.querySelector('form').submit()
+d.querySelector('form').submit(); open(web + '/popup')
 setTimeout(() => fetch('/done'), 1500)
 </script>"""
-REACH = {"/img", "/iframe", "/script", "/style", "/object", "/fetch", "/beacon", "/socket", "/worker", "/form"}
+REACH = {
+    "/img",
+    "/iframe",
+    "/script",
+    "/style",
+    "/object",
+    "/fetch",
+    "/beacon",
+    "/socket",
+    "/worker",
+    "/form",
+    "/popup",
+}
 
 
 @asynccontextmanager

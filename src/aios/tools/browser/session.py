@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ ELEMENT_S = 5.0
 SETTLE_S = 3.0
 """How long after a step a page may go on loading before it is read."""
 CLOSE_S = 5.0
+NO_ELEMENTS = "(Of this page only the text can be shown; nothing on it can be clicked.)"
 READ = "Read the page again: its numbers have changed."
 
 
@@ -135,7 +137,17 @@ class Session:
     async def _list(self, page: Page) -> None:
         async with self._answering(page, "The page can't be read"):
             await page.bring_to_front()  # behind another, a page draws nothing and its snapshot never comes
-            self._listing = Listing(await page.aria_snapshot(mode="ai"))
+            self._listing = Listing(await self._snapshot(page))
+
+    async def _snapshot(self, page: Page) -> str:
+        """Of the page; of one that has no body, or is too large for it, its text alone."""
+        from playwright.async_api import TimeoutError as Late
+
+        try:
+            return await page.aria_snapshot(mode="ai", timeout=self._settings.timeout_s * 500)
+        except Late:
+            text = str(await page.evaluate("() => document.documentElement?.innerText ?? ''"))
+            return "\n".join(f"- text: {json.dumps(line)}" for line in (NO_ELEMENTS, *text.splitlines()))
 
     async def _shown(self, page: Page, start: int, failed: str = "") -> str:
         async with self._answering(page, "The page can't be read"):
