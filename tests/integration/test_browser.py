@@ -27,6 +27,9 @@ class Web:
     """Hosts by name, each path of which is a function of the request's head; `asked` is what was asked for."""
 
     def __init__(self):
+        self.clear()
+
+    def clear(self):
         self.pages, self.asked, self.tried = {}, [], []
 
     def put(self, host, path, body, *, status="200 OK", head=""):
@@ -45,6 +48,11 @@ class Web:
 
     def paths(self, host):
         return [path for asked, path, _ in self.asked if asked == host]
+
+
+@pytest.fixture(scope="module")
+def anyio_backend():
+    return "asyncio"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -83,6 +91,26 @@ def web():
     return Web()
 
 
+@pytest.fixture(scope="module")
+async def common(installed):
+    web = Web()
+    async with browsing(web) as (tools, browser):
+        yield web, tools, browser
+
+
+@pytest.fixture
+async def shared(common):
+    """A web and tools, for tests that one Chromium is enough for: its agents begin anew with each."""
+    web, tools, browser = common
+    web.clear()
+    yield web, tools
+    agents = tuple(browser._seats)
+    for agent in agents:
+        tools.release(agent)
+    while any(map(tools.holds, agents)):
+        await asyncio.sleep(0.01)
+
+
 @pytest.fixture
 def ann(tmp_path):
     return Caller(agent="ann", folder=str(tmp_path / "ann"))
@@ -98,44 +126,44 @@ async def use(tools, caller, name, /, **arguments):
     return (await tools.call(call, caller)).text
 
 
-async def test_an_agent_finds_its_way_through_a_shop(web, ann):
+async def test_an_agent_finds_its_way_through_a_shop(shared, ann):
+    web, tools = shared
     web.put("shop.test", "/", SHOP)
     web.put("shop.test", "/buy", "<title>Thanks</title><p>Ordered.")
     web.put("shop.test", "/about", "<title>About</title><p>Since 1900.")
-    async with browsing(web) as (tools, _):
-        seen = await use(tools, ann, "open", url="http://shop.test/")
-        assert seen.splitlines()[:2] == ["Shop", "http://shop.test/"]
-        numbered = [line for line in seen.splitlines() if line.startswith("[")]
-        assert numbered == [
-            '[1] textbox "Item"', '[2] combobox "Number" | one (selected) | two', '[3] button "Order"',
-            '[4] link "About us" -> /about', '[5] link "New page" -> /about',
-        ]  # fmt: skip
-        assert '"Item": saw' in await use(tools, ann, "type", element=1, text="saw")
-        assert "two (selected)" in await use(tools, ann, "type", element=2, text="two")
-        picture = json.loads(await use(tools, ann, "screenshot"))
-        assert (ann.work / picture["file"]).read_bytes().startswith(b"\x89PNG")
-        assert "Ordered." in await use(tools, ann, "click", element=3)
-        assert "/buy?item=saw&n=two" in web.paths("shop.test")
-        with pytest.raises(ToolError, match="no element 3"):
-            await use(tools, ann, "click", element=3)
-        await use(tools, ann, "open", url="http://shop.test/")
-        assert "Since 1900." in await use(tools, ann, "click", element=5)
+    seen = await use(tools, ann, "open", url="http://shop.test/")
+    assert seen.splitlines()[:2] == ["Shop", "http://shop.test/"]
+    numbered = [line for line in seen.splitlines() if line.startswith("[")]
+    assert numbered == [
+        '[1] textbox "Item"', '[2] combobox "Number" | one (selected) | two', '[3] button "Order"',
+        '[4] link "About us" -> /about', '[5] link "New page" -> /about',
+    ]  # fmt: skip
+    assert '"Item": saw' in await use(tools, ann, "type", element=1, text="saw")
+    assert "two (selected)" in await use(tools, ann, "type", element=2, text="two")
+    picture = json.loads(await use(tools, ann, "screenshot"))
+    assert (ann.work / picture["file"]).read_bytes().startswith(b"\x89PNG")
+    assert "Ordered." in await use(tools, ann, "click", element=3)
+    assert "/buy?item=saw&n=two" in web.paths("shop.test")
+    with pytest.raises(ToolError, match="no element 3"):
+        await use(tools, ann, "click", element=3)
+    await use(tools, ann, "open", url="http://shop.test/")
+    assert "Since 1900." in await use(tools, ann, "click", element=5)
 
 
-async def test_agents_have_cookies_and_pages_of_their_own_until_they_are_gone(web, ann, bob):
+async def test_agents_have_cookies_and_pages_of_their_own_until_they_are_gone(shared, ann, bob):
+    web, tools = shared
     web.put("a.test", "/", "<p>Hello", head="Set-Cookie: who=ann\r\n")
     web.put("a.test", "/again", "<p id=p><script>p.textContent = 'cookie: ' + document.cookie</script>")
-    async with browsing(web) as (tools, _):
-        await use(tools, ann, "open", url="http://a.test/")
-        assert "cookie: who=ann" in await use(tools, ann, "open", url="http://a.test/again")
-        with pytest.raises(ToolError, match="No page is open"):
-            await use(tools, bob, "read")
-        assert (await use(tools, bob, "open", url="http://a.test/again")).endswith("cookie:")
-        tools.release("ann")
-        while tools.holds("ann"):
-            await asyncio.sleep(0.01)
-        assert (await use(tools, ann, "open", url="http://a.test/again")).endswith("cookie:")
-        assert tools.holds("bob")
+    await use(tools, ann, "open", url="http://a.test/")
+    assert "cookie: who=ann" in await use(tools, ann, "open", url="http://a.test/again")
+    with pytest.raises(ToolError, match="No page is open"):
+        await use(tools, bob, "read")
+    assert (await use(tools, bob, "open", url="http://a.test/again")).endswith("cookie:")
+    tools.release("ann")
+    while tools.holds("ann"):
+        await asyncio.sleep(0.01)
+    assert (await use(tools, ann, "open", url="http://a.test/again")).endswith("cookie:")
+    assert tools.holds("bob")
 
 
 async def test_a_page_that_hangs_is_closed_and_others_go_on(web, ann, bob):
@@ -151,16 +179,16 @@ async def test_a_page_that_hangs_is_closed_and_others_go_on(web, ann, bob):
         assert "Fine" in await use(tools, ann, "open", url="http://b.test/")
 
 
-async def test_a_page_that_takes_its_own_body_away_is_still_read_and_left(web, ann):
+async def test_a_page_that_takes_its_own_body_away_is_still_read_and_left(shared, ann):
     """In an attribute, `open` is `document.open`, which leaves an empty document that never ends loading."""
+    web, tools = shared
     web.put("a.test", "/", "<button onclick=\"open('/')\">Gone</button>")
     web.put("b.test", "/", "<p>Fine")
-    async with browsing(web, timeout_s=5.0) as (tools, _):
-        await use(tools, ann, "open", url="http://a.test/")
-        assert "only the text" in await use(tools, ann, "click", element=1)
-        with pytest.raises(ToolError, match="no element 1"):
-            await use(tools, ann, "click", element=1)
-        assert "Fine" in await use(tools, ann, "open", url="http://b.test/")
+    await use(tools, ann, "open", url="http://a.test/")
+    assert "only the text" in await use(tools, ann, "click", element=1)
+    with pytest.raises(ToolError, match="no element 1"):
+        await use(tools, ann, "click", element=1)
+    assert "Fine" in await use(tools, ann, "open", url="http://b.test/")
 
 
 async def test_a_browser_that_dies_is_started_anew(web, ann):
@@ -197,13 +225,13 @@ async def test_more_agents_than_there_is_room_for_and_more_pages(web, ann, bob):
             await asyncio.sleep(0.01)
 
 
-async def test_a_long_page_is_read_on_and_its_own_numbers_mislead_nobody(web, ann):
-    web.put("a.test", "/", "<p>[1] button &quot;Cancel&quot;</p>" + "".join(f"<p>row {i}" for i in range(99)))
-    async with browsing(web, page_chars=300) as (tools, _):
-        seen = await use(tools, ann, "open", url="http://a.test/")
-        assert "\\[1] button" in seen
-        start = int(seen.rpartition("start=")[2].rstrip(")"))
-        assert f"row {start - 2}\n" in await use(tools, ann, "read", start=start)
+async def test_a_long_page_is_read_on_and_its_own_numbers_mislead_nobody(shared, ann):
+    web, tools = shared
+    web.put("a.test", "/", "<p>[1] button &quot;Cancel&quot;</p>" + "".join(f"<p>row {i}" for i in range(999)))
+    seen = await use(tools, ann, "open", url="http://a.test/")
+    assert "\\[1] button" in seen
+    start = int(seen.rpartition("start=")[2].rstrip(")"))
+    assert f"row {start - 2}\n" in await use(tools, ann, "read", start=start)
 
 
 # -- ways out ---------------------------------------------------------------------------------------
@@ -267,21 +295,24 @@ async def private():
             udp.close()
 
 
-async def try_all(tools, web, ann, host, port):
-    web.put("evil.test", "/", PROBES.format(host=host, port=port))
+async def try_all(tools, web, caller, host, port, page="evil.test"):
+    web.put(page, "/", PROBES.format(host=host, port=port))
     to = f"http://{host}:{port}/redirect"
-    web.put("evil.test", "/to", "", status="302 Found", head=f"Location: {to}\r\n")
-    await use(tools, ann, "open", url="http://evil.test/")
-    while "/done" not in web.paths("evil.test"):
+    web.put(page, "/to", "", status="302 Found", head=f"Location: {to}\r\n")
+    await use(tools, caller, "open", url=f"http://{page}/")
+    while "/done" not in web.paths(page):
         await asyncio.sleep(0.02)
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "0.0.0.0", "2130706433", "other.example"])
-async def test_a_page_reaches_no_host_that_is_not_on_the_list(web, ann, host):
-    async with private() as (port, reached), browsing(web) as (tools, _):
-        await try_all(tools, web, ann, host, port)
-        assert reached == []
-        assert {name for name, _ in web.tried} == {"evil.test"}
+async def test_a_page_reaches_no_host_that_is_not_on_the_list(shared, tmp_path):
+    web, tools = shared
+    hosts = ["127.0.0.1", "localhost", "[::1]", "0.0.0.0", "2130706433", "other.example"]
+    async with private() as (port, reached), asyncio.TaskGroup() as pages:
+        for host in hosts:
+            caller = Caller(agent=host, folder=str(tmp_path / host))
+            pages.create_task(try_all(tools, web, caller, host, port, f"evil{hosts.index(host)}.test"))
+    assert reached == []
+    assert {name for name, _ in web.tried} == {f"evil{n}.test" for n in range(len(hosts))}
 
 
 async def test_a_name_on_the_list_that_leads_to_this_machine_is_not_reached(web, ann):
@@ -302,17 +333,17 @@ async def test_the_probes_get_out_where_the_owner_lets_them(web, ann):
         assert ["udp"] not in reached
 
 
-async def test_a_redirect_leads_to_allowed_hosts_alone(web, ann):
+async def test_a_redirect_leads_to_allowed_hosts_alone(shared, ann):
+    web, tools = shared
     web.put("a.test", "/", "", status="302 Found", head="Location: http://b.test/\r\n")
     web.put("b.test", "/", "<p>Arrived")
     for path, to in (("/out", "https://other.example/"), ("/file", "file:///etc/passwd")):
         web.put("a.test", path, "", status="302 Found", head=f"Location: {to}\r\n")
-    async with browsing(web) as (tools, _):
-        assert "Arrived" in await use(tools, ann, "open", url="http://a.test/")
-        for path in ("/out", "/file"):
-            with pytest.raises(ToolError, match="can't be opened"):
-                await use(tools, ann, "open", url=f"http://a.test{path}")
-        assert {name for name, _ in web.tried} == {"a.test", "b.test"}
+    assert "Arrived" in await use(tools, ann, "open", url="http://a.test/")
+    for path in ("/out", "/file"):
+        with pytest.raises(ToolError, match="can't be opened"):
+            await use(tools, ann, "open", url=f"http://a.test{path}")
+    assert {name for name, _ in web.tried} == {"a.test", "b.test"}
 
 
 def below(pid):

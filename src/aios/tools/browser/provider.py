@@ -81,10 +81,9 @@ class Browser:
         return self._bound
 
     async def close(self) -> None:
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-            await asyncio.wait([self._sweeper])
-        async with self._changing:
+        async with self._changing:  # or the sweeper would be stopped while it ends something
+            if self._sweeper is not None:
+                self._sweeper.cancel()
             await self._end()
 
     def holds(self, agent: str) -> bool:
