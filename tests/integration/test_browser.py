@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from tests.webs import Web
 
 from aios.config import BrowserSettings
 from aios.errors import AiosError, ToolError, ToolTimeout
@@ -21,33 +22,6 @@ pytestmark = pytest.mark.anyio
 SHOP = """<title>Shop</title><h1>Tools</h1><form action=/buy><label>Item <input name=item></label>
 <select name=n aria-label=Number><option>one<option>two</select><button>Order</button></form>
 <a href=/about>About us</a> <a href=/about target=_blank>New page</a>"""
-
-
-class Web:
-    """Hosts by name, each path of which is a function of the request's head; `asked` is what was asked for."""
-
-    def __init__(self):
-        self.clear()
-
-    def clear(self):
-        self.pages, self.asked, self.tried = {}, [], []
-
-    def put(self, host, path, body, *, status="200 OK", head=""):
-        self.pages[host, path] = f"HTTP/1.1 {status}\r\nContent-Type: text/html\r\n{head}", body
-
-    async def serve(self, reader, writer):
-        with_head = (await reader.readuntil(b"\r\n\r\n")).decode()
-        path = with_head.split()[1]
-        host = next(line[6:] for line in with_head.splitlines() if line.lower().startswith("host: "))
-        self.asked.append((host, path, with_head))
-        head, body = self.pages.get((host, path.partition("?")[0]), ("HTTP/1.1 404 Not Found\r\n", "nothing"))
-        data = body.encode()
-        writer.write(f"{head}Content-Length: {len(data)}\r\nConnection: close\r\n\r\n".encode() + data)
-        await writer.drain()
-        writer.close()
-
-    def paths(self, host):
-        return [path for asked, path, _ in self.asked if asked == host]
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +122,39 @@ async def test_an_agent_finds_its_way_through_a_shop(shared, ann):
         await use(tools, ann, "click", element=3)
     await use(tools, ann, "open", url="http://shop.test/")
     assert "Since 1900." in await use(tools, ann, "click", element=5)
+
+
+FORM = """<form method=POST action=/pay><input name=to aria-label=To><button><b>Pay</b></button>
+<button formmethod=get formaction=/look>Look</button></form>
+<form><input name=n aria-label=Number><button formmethod=Post formaction=/pay>Buy</button></form>
+<form action=/find><input name=q aria-label=Find></form>"""
+
+
+async def test_what_a_form_sends_by_post_goes_out_by_submit_alone(shared, ann):
+    """Which asks a person by default: it is irreversible, the others are not."""
+    web, tools = shared
+    pages = {"/": FORM, "/pay": "Paid.", "/look": "Looked.", "/find": "Found."}
+    for path, body in pages.items():
+        web.put("a.test", path, body)
+
+    async def home():
+        await use(tools, ann, "open", url="http://a.test/")
+
+    await home()  # [1] To, [2] Pay, [3] Look, [4] Number, [5] Buy, [6] Find
+    for element in (2, 5):
+        with pytest.raises(ToolError, match="browser__submit"):
+            await use(tools, ann, "click", element=element)
+    for element in (1, 4):
+        with pytest.raises(ToolError, match="browser__submit"):
+            await use(tools, ann, "type", element=element, text="me", submit=True)
+    assert "/pay" not in web.paths("a.test")
+    assert '"To": me' in await use(tools, ann, "type", element=1, text="me")
+    assert "Looked." in await use(tools, ann, "click", element=3)
+    await home()
+    assert "Found." in await use(tools, ann, "type", element=6, text="x", submit=True)
+    for element in (1, 2, 4, 5):
+        await home()
+        assert "Paid." in await use(tools, ann, "submit", element=element)
 
 
 async def test_agents_have_cookies_and_pages_of_their_own_until_they_are_gone(shared, ann, bob):

@@ -28,6 +28,16 @@ SETTLE_S = 3.0
 """How long after a step a page may go on loading before it is read."""
 CLOSE_S = 5.0
 NO_ELEMENTS = "(Of this page only the text can be shown; nothing on it can be clicked.)"
+POSTS = """(element, enter) => {
+  const sends = e => ['submit', 'image'].includes(e.type)
+  const field = element.closest('button, input, select, textarea')
+  if (!field?.form || !(enter || sends(field))) return false
+  const button = sends(field) ? field : [...field.form.elements].find(sends)
+  return (button?.getAttribute('formmethod') ?? field.form.getAttribute('method'))?.toLowerCase() === 'post'
+}"""
+"""Whether a click on it, or Enter in it, sends a form that changes something (RFC 9110, §9.2.1)."""
+IN_FIELD = "element => element.matches('input:not([type=submit], [type=image], [type=button])')"
+SUBMIT = "Use browser__submit for it; a person may be asked."
 READ = "Read the page again: its numbers have changed."
 
 
@@ -66,20 +76,34 @@ class Session:
         return await self._shown(page, max(1, start))
 
     async def click(self, element: int) -> str:
-        """Click it and list what is there then. Raises ToolError, ToolTimeout."""
+        """Click it and list what is there then. Raises ToolError (it would send a form by POST),
+        ToolTimeout."""
         async with self._reaching(element, "clicked") as found:
+            await self._check_sends_nothing(found, element, enter=False)
             await found.click(timeout=self._reach_ms)
         return await self._seen()
 
     async def type(self, element: int, text: str, submit: bool) -> str:
-        """Put `text` into it in place of what is there, and press Enter. Raises ToolError, ToolTimeout."""
+        """Put `text` into it in place of what is there, and press Enter. Raises ToolError (it would send a form
+        by POST), ToolTimeout."""
         async with self._reaching(element, "written into") as found:
+            if submit:
+                await self._check_sends_nothing(found, element, enter=True)
             if await found.evaluate("e => e.tagName", timeout=self._reach_ms) == "SELECT":
                 await found.select_option(label=text, timeout=self._reach_ms)
             else:
                 await found.fill(text, timeout=self._reach_ms)
             if submit:
                 await found.press("Enter", timeout=self._reach_ms)
+        return await self._seen()
+
+    async def submit(self, element: int) -> str:
+        """Click it, or press Enter in a field, whatever that sends. Raises ToolError, ToolTimeout."""
+        async with self._reaching(element, "sent") as found:
+            if await found.evaluate(IN_FIELD, timeout=self._reach_ms):
+                await found.press("Enter", timeout=self._reach_ms)
+            else:
+                await found.click(timeout=self._reach_ms)
         return await self._seen()
 
     async def picture(self) -> tuple[bytes, str]:
@@ -163,6 +187,10 @@ class Session:
         lines = len(self._listing.lines)
         more = f"\n(line {after - 1} of {lines}; go on with start={after})" if after else ""
         return f"{title}\n{page.url[:500]}{failed}\n\n{text}{more}"
+
+    async def _check_sends_nothing(self, found: Locator, element: int, *, enter: bool) -> None:
+        if await found.evaluate(POSTS, enter, timeout=self._reach_ms):
+            raise ToolError(f"Element {element} sends a form, which may not be taken back.", SUBMIT)
 
     @asynccontextmanager
     async def _reaching(self, element: int, done: str) -> AsyncGenerator[Locator]:
