@@ -93,7 +93,7 @@ ESCAPES = {
 @pytest.mark.parametrize("measure", ESCAPES)
 async def test_without_a_measure_its_probes_get_out(measure):
     change, names = ESCAPES[measure]
-    roomy = Profile(wall_s=5.0, cpu_s=3.0, memory_mb=4096, disk_mb=64, files=5000)
+    roomy = Profile(wall_s=30.0, cpu_s=20.0, memory_mb=4096, disk_mb=64, files=5000)
     with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:  # for boxes cover /tmp with one of their own
         os.chmod(folder, 0o755)
         outcomes = await attempt(Weaker(change), Path(folder, "probes"), names, roomy)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from tests.embedders import WordSums
 
+from aios.access.grants import Grants
 from aios.errors import Forbidden, NotFound
 from aios.memory.manager import MemoryManager
 from aios.memory.records import Identity, MemoryLimits
@@ -50,10 +51,11 @@ class MemoryMachine(RuleBasedStateMachine):
         self.loop = asyncio.Runner()
         self.model: dict[str, Known] = {}
         self.order: list[str] = []
+        self.granted = Grants()  # access control keeps them: they outlive the manager
         self.open()
 
     def open(self):
-        self.memory = MemoryManager(Path(self.folder.name), LIMITS, embedder=WordSums())
+        self.memory = MemoryManager(Path(self.folder.name), LIMITS, embedder=WordSums(), grants=self.granted)
         self.loop.run(self.memory.__aenter__())
 
     def close(self):

@@ -34,6 +34,19 @@ def test_gains_are_against_fifo_on_the_same_seed():
     assert composed["failed_runs"] == 1
 
 
+def test_what_was_measured_before_a_stop_is_not_measured_again(tmp_path: Path) -> None:
+    first = schedule.Progress(tmp_path / "out" / "progress.jsonl")
+    assert first.find(agents=8, seed=1, mode="aios-fifo") is None
+    first.add({"agents": 8, "seed": 1, "mode": "aios-fifo", "makespan_s": 2.0})
+    again = schedule.Progress(tmp_path / "out" / "progress.jsonl")
+    found = again.find(agents=8, seed=1, mode="aios-fifo")
+    assert found is not None
+    assert found["makespan_s"] == 2.0
+    assert again.find(agents=8, seed=2, mode="aios-fifo") is None
+    again.over()
+    assert schedule.Progress(tmp_path / "out" / "progress.jsonl").find(agents=8) is None
+
+
 def test_light_agents_gain_by_how_much_less_they_wait():
     def row(policy: str, wait: float) -> dict:
         names = ("light_wait_p50_s", "jain", "interactive_wait_p99_s", "bound_s")

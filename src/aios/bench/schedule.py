@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import statistics
 import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +30,13 @@ MODES = (
     "aios-fifo-bare",
     "aios-fifo",
     "aios-rr",
-    "aios-program",
     "aios-composed",
     "aios-composed-warm",
     "aios-composed-plan",
 )
+SWEEP = (4, 8, 16, 64)
+SWEEP_MODES = ("engine-queue", "aios-fifo", "aios-composed", "aios-composed-plan")
+"""Other numbers of agents, and how they are served: 4 have a slot each."""
 WARM = 1000
 """Added to the seed of the crowd that a warm kernel has served before, and from which it knows its agents."""
 MODEL = "smollm2-135m-instruct"
@@ -52,32 +57,60 @@ def run(
     quick: bool = False,
 ) -> None:
     """Every mode on every seed; the modes of one seed run next to each other. `full`: other numbers of agents
-    too."""
+    too. What is done is kept in `progress.jsonl`, so that a run that was stopped goes on where it was."""
     with tempfile.TemporaryDirectory(prefix="aios-schedule-") as folder:
         threads = len(os.sched_getaffinity(0))
-        path = ModelStore().resolve(model)
-        crowds = (8, 24, 64) if full else (8,) if quick else (agents,)
-        before = machine()
-        rows: list[dict[str, Any]] = []
-        for count in crowds:
-            setup = Setup(model, path, count, slots, threads, Path(folder), context=2048)
-            rows += asyncio.run(_sweep(setup, 1 if quick else seeds))
+        setup = Setup(model, ModelStore().resolve(model), 0, slots, threads, Path(folder), context=2048)
+        crowds = (8,) if quick else (agents, *SWEEP) if full else (agents,)
+        before, progress = machine(), Progress(out / "progress.jsonl")
+        rows = asyncio.run(_sweep(setup, crowds, 1 if quick else seeds, progress))
     result = {
         "bench": "schedule", "model": model, "slots": slots, "seeds": seeds, "agents": list(crowds),
         "rows": merged(rows), "runs": rows, **before,
     }  # fmt: skip
     write_result(out, result)
     plot(out / "plot.png", result)
+    progress.over()
 
 
-async def _sweep(setup: Setup, seeds: int) -> list[dict[str, Any]]:
+class Progress:
+    """Rows that were measured already, a JSON object a line."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        lines = path.read_text("utf-8").splitlines() if path.is_file() else []
+        self._rows: list[dict[str, Any]] = [json.loads(line) for line in lines]
+
+    def find(self, **what: Any) -> dict[str, Any] | None:
+        """The row of which that is true."""
+        return next((row for row in self._rows if what.items() <= row.items()), None)
+
+    def add(self, row: dict[str, Any]) -> None:
+        self._rows.append(row)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def over(self) -> None:
+        self._path.unlink(missing_ok=True)
+
+
+async def _sweep(setup: Setup, crowds: Sequence[int], seeds: int, progress: Progress) -> list[dict[str, Any]]:
     console, rows = Console(), list[dict[str, Any]]()
-    for seed in range(1, seeds + 1):
-        for mode in MODES:
-            row = {"agents": setup.agents, "seed": seed, **await _one(setup, mode, seed)}
-            rows.append(row)
-            told = "  ".join(f"{name.removesuffix('_s')} {row[name]}" for name in MEASURES if name in row)
-            console.print(f"{setup.agents} agents, seed {seed}, {mode:16} {told or row['error']}")
+    runs = [
+        (count, seed, mode)
+        for index, count in enumerate(crowds)
+        for seed in range(1, seeds + 1)
+        for mode in (SWEEP_MODES if index else MODES)
+    ]
+    for count, seed, mode in runs:
+        row = progress.find(agents=count, seed=seed, mode=mode)
+        if row is None:
+            row = {"agents": count, "seed": seed, **await _one(replace(setup, agents=count), mode, seed)}
+            progress.add(row)
+        rows.append(row)
+        told = "  ".join(f"{name.removesuffix('_s')} {row[name]}" for name in MEASURES if name in row)
+        console.print(f"{count} agents, seed {seed}, {mode:18} {told or row['error']}")
     return rows
 
 
@@ -124,34 +157,61 @@ def _gain(rows: list[dict[str, Any]], row: dict[str, Any], name: str) -> float |
 
 
 def plot(path: Path, result: dict[str, Any]) -> None:
-    """Makespan and mean completion of each mode, and when the agents of the last crowd were done."""
+    """Makespan and mean completion of each mode, and when the agents were done; and what other numbers of
+    agents gain."""
     pyplot = plotting()
-    crowd = max(result["agents"])
+    crowd, *others = result["agents"]
+    figure, axes = pyplot.subplots(1, 3 if others else 2, figsize=(19 if others else 13, 4.6))
     good = [row for row in result["rows"] if row["agents"] == crowd and "makespan_s" in row]
     names = [row["mode"] for row in good]
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(13, 4.6))
     places = range(len(names))
     for shift, name, label in ((-0.2, "makespan_s", "makespan"), (0.2, "completion_mean_s", "mean completion")):
         values = [row[name] for row in good]
         low = [value - row[f"{name}_range"][0] for value, row in zip(values, good, strict=True)]
         high = [row[f"{name}_range"][1] - value for value, row in zip(values, good, strict=True)]
-        bars = left.bar([x + shift for x in places], values, 0.4, label=label, yerr=[low, high], capsize=3)
-        left.bar_label(bars, fmt="%.0f", fontsize=8)
-    left.set_xticks(places, names, rotation=20, fontsize=8)
-    left.set_ylabel("s")
-    left.legend(fontsize=8)
-    left.set_title(f"{crowd} agents on {result['slots']} slots, median and range", fontsize=10)
+        bars = axes[0].bar([x + shift for x in places], values, 0.4, label=label, yerr=[low, high], capsize=3)
+        axes[0].bar_label(bars, fmt="%.0f", fontsize=8)
+    axes[0].set_xticks(places, names, rotation=20, fontsize=8)
+    axes[0].set_ylabel("s")
+    axes[0].legend(fontsize=8)
+    axes[0].set_title(f"{crowd} agents on {result['slots']} slots, median and range", fontsize=10)
     for name in names:
         times = sorted(
             t for run in result["runs"] if run["mode"] == name and run["agents"] == crowd and "error" not in run
             for t in run["completions_s"]
         )  # fmt: skip
-        right.step(times, [(i + 1) / len(times) for i in range(len(times))], where="post", label=name)
-    right.set_xlabel("time from arrival to end, s")
-    right.set_ylabel("share of agents done")
-    right.legend(fontsize=8)
+        axes[1].step(times, [(i + 1) / len(times) for i in range(len(times))], where="post", label=name)
+    axes[1].set_xlabel("time from arrival to end, s")
+    axes[1].set_ylabel("share of agents done")
+    axes[1].legend(fontsize=8)
+    if others:
+        _plot_gains(axes[2], result)
     figure.suptitle(f"{result['model']}, {result['seeds']} seeds", fontsize=10)
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
     pyplot.close(figure)
+
+
+def _plot_gains(axes: Any, result: dict[str, Any]) -> None:
+    for mode in SWEEP_MODES:
+        rows = sorted(
+            (
+                row
+                for row in result["rows"]
+                if row["mode"] == mode and "completion_mean_s_gain_over_fifo" in row
+            ),
+            key=lambda row: row["agents"],
+        )
+        counts = [row["agents"] for row in rows]
+        for name, style in (("completion_mean_s", "-"), ("makespan_s", ":")):
+            gains = [row[f"{name}_gain_over_fifo"] for row in rows]
+            ranges = [row[f"{name}_gain_over_fifo_range"] for row in rows]
+            (line,) = axes.plot(counts, gains, style, marker="o", label=f"{mode}, {name.removesuffix('_s')}")
+            low, high = zip(*ranges, strict=True) if ranges else ((), ())
+            axes.fill_between(counts, low, high, alpha=0.1, color=line.get_color())
+    axes.axhline(1.0, color="grey", linewidth=0.8)
+    axes.set_xscale("log", base=2)
+    axes.set_xlabel("agents")
+    axes.set_ylabel("times less than under aios-fifo, same seed")
+    axes.legend(fontsize=7)

@@ -21,7 +21,9 @@ POLL_S = 0.05
 def confirmed(client: Client, agent: str, call: Call[T]) -> T:
     """Do `call` as `agent`. What the kernel asks about exactly this call is answered with yes: who is at the
     terminal is whom it would ask. Raises what the call raises."""
-    wanted = agent_id("default", agent), kind(call), canonical(msgspec.to_builtins(call)).decode()
+    fields = msgspec.to_builtins(call)
+    fields.pop("idempotency_key", None)  # no part of what is asked
+    wanted = agent_id("default", agent), kind(call), canonical(fields).decode()
     with ThreadPoolExecutor(1) as thread:
         doing = thread.submit(client.syscall, call)
         while not wait([doing], POLL_S).done:

@@ -35,7 +35,7 @@ from aios.kernel.asking import Asked, Asking
 from aios.kernel.pcb import Process
 from aios.kernel.process import KERNEL, ProcessTable
 from aios.kernel.records import AccessRow, Entry
-from aios.kernel.wanted import NO_FACTS, Reader
+from aios.kernel.wanted import NO_FACTS, Reader, arguments
 from aios.syscalls import Call
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class Guard:
         if decision.effect == "allow":
             return _audited(process, wanted.action, wanted.resource, decision, id)
         return await self.pass_(
-            process, wanted.action, wanted.resource, decision, lambda: msgspec.to_builtins(call),
+            process, wanted.action, wanted.resource, decision, lambda: arguments(call),
             id=id, diff=diff, park=park, named=wanted.named,
         )  # fmt: skip
 

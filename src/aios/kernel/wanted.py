@@ -6,6 +6,8 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import msgspec
+
 from aios.access.decision import Facts
 from aios.kernel.pcb import Process
 from aios.kernel.process import KERNEL, ProcessTable
@@ -60,6 +62,13 @@ class Reader:
         return Wanted(
             action, f"process:{target.agent}", {"owner": owner, "owner_group": target.group}, f"process:{pid}"
         )
+
+
+def arguments(call: Call[object]) -> dict[str, Any]:
+    """What a person is asked about: all of `call` but its idempotency key, which says nothing of the deed."""
+    fields = msgspec.to_builtins(call)
+    fields.pop("idempotency_key", None)
+    return fields
 
 
 def _named(call: Any) -> str:
