@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from tests.webs import Web
 
 from aios.config import BrowserSettings
 from aios.errors import AiosError, ToolError, ToolTimeout
@@ -23,28 +24,9 @@ SHOP = """<title>Shop</title><h1>Tools</h1><form action=/buy><label>Item <input 
 <a href=/about>About us</a> <a href=/about target=_blank>New page</a>"""
 
 
-class Web:
-    """Hosts by name, each path of which is a function of the request's head; `asked` is what was asked for."""
-
-    def __init__(self):
-        self.pages, self.asked, self.tried = {}, [], []
-
-    def put(self, host, path, body, *, status="200 OK", head=""):
-        self.pages[host, path] = f"HTTP/1.1 {status}\r\nContent-Type: text/html\r\n{head}", body
-
-    async def serve(self, reader, writer):
-        with_head = (await reader.readuntil(b"\r\n\r\n")).decode()
-        path = with_head.split()[1]
-        host = next(line[6:] for line in with_head.splitlines() if line.lower().startswith("host: "))
-        self.asked.append((host, path, with_head))
-        head, body = self.pages.get((host, path.partition("?")[0]), ("HTTP/1.1 404 Not Found\r\n", "nothing"))
-        data = body.encode()
-        writer.write(f"{head}Content-Length: {len(data)}\r\nConnection: close\r\n\r\n".encode() + data)
-        await writer.drain()
-        writer.close()
-
-    def paths(self, host):
-        return [path for asked, path, _ in self.asked if asked == host]
+@pytest.fixture(scope="module")
+def anyio_backend():
+    return "asyncio"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -83,6 +65,26 @@ def web():
     return Web()
 
 
+@pytest.fixture(scope="module")
+async def common(installed):
+    web = Web()
+    async with browsing(web) as (tools, browser):
+        yield web, tools, browser
+
+
+@pytest.fixture
+async def shared(common):
+    """A web and tools, for tests that one Chromium is enough for: its agents begin anew with each."""
+    web, tools, browser = common
+    web.clear()
+    yield web, tools
+    agents = tuple(browser._seats)
+    for agent in agents:
+        tools.release(agent)
+    while any(map(tools.holds, agents)):
+        await asyncio.sleep(0.01)
+
+
 @pytest.fixture
 def ann(tmp_path):
     return Caller(agent="ann", folder=str(tmp_path / "ann"))
@@ -98,44 +100,77 @@ async def use(tools, caller, name, /, **arguments):
     return (await tools.call(call, caller)).text
 
 
-async def test_an_agent_finds_its_way_through_a_shop(web, ann):
+async def test_an_agent_finds_its_way_through_a_shop(shared, ann):
+    web, tools = shared
     web.put("shop.test", "/", SHOP)
     web.put("shop.test", "/buy", "<title>Thanks</title><p>Ordered.")
     web.put("shop.test", "/about", "<title>About</title><p>Since 1900.")
-    async with browsing(web) as (tools, _):
-        seen = await use(tools, ann, "open", url="http://shop.test/")
-        assert seen.splitlines()[:2] == ["Shop", "http://shop.test/"]
-        numbered = [line for line in seen.splitlines() if line.startswith("[")]
-        assert numbered == [
-            '[1] textbox "Item"', '[2] combobox "Number" | one (selected) | two', '[3] button "Order"',
-            '[4] link "About us" -> /about', '[5] link "New page" -> /about',
-        ]  # fmt: skip
-        assert '"Item": saw' in await use(tools, ann, "type", element=1, text="saw")
-        assert "two (selected)" in await use(tools, ann, "type", element=2, text="two")
-        picture = json.loads(await use(tools, ann, "screenshot"))
-        assert (ann.work / picture["file"]).read_bytes().startswith(b"\x89PNG")
-        assert "Ordered." in await use(tools, ann, "click", element=3)
-        assert "/buy?item=saw&n=two" in web.paths("shop.test")
-        with pytest.raises(ToolError, match="no element 3"):
-            await use(tools, ann, "click", element=3)
-        await use(tools, ann, "open", url="http://shop.test/")
-        assert "Since 1900." in await use(tools, ann, "click", element=5)
+    seen = await use(tools, ann, "open", url="http://shop.test/")
+    assert seen.splitlines()[:2] == ["Shop", "http://shop.test/"]
+    numbered = [line for line in seen.splitlines() if line.startswith("[")]
+    assert numbered == [
+        '[1] textbox "Item"', '[2] combobox "Number" | one (selected) | two', '[3] button "Order"',
+        '[4] link "About us" -> /about', '[5] link "New page" -> /about',
+    ]  # fmt: skip
+    assert '"Item": saw' in await use(tools, ann, "type", element=1, text="saw")
+    assert "two (selected)" in await use(tools, ann, "type", element=2, text="two")
+    picture = json.loads(await use(tools, ann, "screenshot"))
+    assert (ann.work / picture["file"]).read_bytes().startswith(b"\x89PNG")
+    assert "Ordered." in await use(tools, ann, "click", element=3)
+    assert "/buy?item=saw&n=two" in web.paths("shop.test")
+    with pytest.raises(ToolError, match="no element 3"):
+        await use(tools, ann, "click", element=3)
+    await use(tools, ann, "open", url="http://shop.test/")
+    assert "Since 1900." in await use(tools, ann, "click", element=5)
 
 
-async def test_agents_have_cookies_and_pages_of_their_own_until_they_are_gone(web, ann, bob):
+FORM = """<form method=POST action=/pay><input name=to aria-label=To><button><b>Pay</b></button>
+<button formmethod=get formaction=/look>Look</button></form>
+<form><input name=n aria-label=Number><button formmethod=Post formaction=/pay>Buy</button></form>
+<form action=/find><input name=q aria-label=Find></form>"""
+
+
+async def test_what_a_form_sends_by_post_goes_out_by_submit_alone(shared, ann):
+    """Which asks a person by default: it is irreversible, the others are not."""
+    web, tools = shared
+    pages = {"/": FORM, "/pay": "Paid.", "/look": "Looked.", "/find": "Found."}
+    for path, body in pages.items():
+        web.put("a.test", path, body)
+
+    async def home():
+        await use(tools, ann, "open", url="http://a.test/")
+
+    await home()  # [1] To, [2] Pay, [3] Look, [4] Number, [5] Buy, [6] Find
+    for element in (2, 5):
+        with pytest.raises(ToolError, match="browser__submit"):
+            await use(tools, ann, "click", element=element)
+    for element in (1, 4):
+        with pytest.raises(ToolError, match="browser__submit"):
+            await use(tools, ann, "type", element=element, text="me", submit=True)
+    assert "/pay" not in web.paths("a.test")
+    assert '"To": me' in await use(tools, ann, "type", element=1, text="me")
+    assert "Looked." in await use(tools, ann, "click", element=3)
+    await home()
+    assert "Found." in await use(tools, ann, "type", element=6, text="x", submit=True)
+    for element in (1, 2, 4, 5):
+        await home()
+        assert "Paid." in await use(tools, ann, "submit", element=element)
+
+
+async def test_agents_have_cookies_and_pages_of_their_own_until_they_are_gone(shared, ann, bob):
+    web, tools = shared
     web.put("a.test", "/", "<p>Hello", head="Set-Cookie: who=ann\r\n")
     web.put("a.test", "/again", "<p id=p><script>p.textContent = 'cookie: ' + document.cookie</script>")
-    async with browsing(web) as (tools, _):
-        await use(tools, ann, "open", url="http://a.test/")
-        assert "cookie: who=ann" in await use(tools, ann, "open", url="http://a.test/again")
-        with pytest.raises(ToolError, match="No page is open"):
-            await use(tools, bob, "read")
-        assert (await use(tools, bob, "open", url="http://a.test/again")).endswith("cookie:")
-        tools.release("ann")
-        while tools.holds("ann"):
-            await asyncio.sleep(0.01)
-        assert (await use(tools, ann, "open", url="http://a.test/again")).endswith("cookie:")
-        assert tools.holds("bob")
+    await use(tools, ann, "open", url="http://a.test/")
+    assert "cookie: who=ann" in await use(tools, ann, "open", url="http://a.test/again")
+    with pytest.raises(ToolError, match="No page is open"):
+        await use(tools, bob, "read")
+    assert (await use(tools, bob, "open", url="http://a.test/again")).endswith("cookie:")
+    tools.release("ann")
+    while tools.holds("ann"):
+        await asyncio.sleep(0.01)
+    assert (await use(tools, ann, "open", url="http://a.test/again")).endswith("cookie:")
+    assert tools.holds("bob")
 
 
 async def test_a_page_that_hangs_is_closed_and_others_go_on(web, ann, bob):
@@ -149,6 +184,18 @@ async def test_a_page_that_hangs_is_closed_and_others_go_on(web, ann, bob):
             )
         assert "Fine" in await use(tools, bob, "read")
         assert "Fine" in await use(tools, ann, "open", url="http://b.test/")
+
+
+async def test_a_page_that_takes_its_own_body_away_is_still_read_and_left(shared, ann):
+    """In an attribute, `open` is `document.open`, which leaves an empty document that never ends loading."""
+    web, tools = shared
+    web.put("a.test", "/", "<button onclick=\"open('/')\">Gone</button>")
+    web.put("b.test", "/", "<p>Fine")
+    await use(tools, ann, "open", url="http://a.test/")
+    assert "only the text" in await use(tools, ann, "click", element=1)
+    with pytest.raises(ToolError, match="no element 1"):
+        await use(tools, ann, "click", element=1)
+    assert "Fine" in await use(tools, ann, "open", url="http://b.test/")
 
 
 async def test_a_browser_that_dies_is_started_anew(web, ann):
@@ -173,24 +220,25 @@ async def test_idle_pages_and_then_the_browser_are_closed(web, ann):
 
 
 async def test_more_agents_than_there_is_room_for_and_more_pages(web, ann, bob):
-    web.put("a.test", "/", "<a href=/ target=_blank>More</a>")
+    many = "for (let i = 0; i < 9; i++) window.open('/')"
+    web.put("a.test", "/", f'<a href=/ target=_blank>More</a> <button onclick="{many}">Many</button>')
     async with browsing(web, agents=1, pages=2) as (tools, browser):
         await use(tools, ann, "open", url="http://a.test/")
         await use(tools, bob, "open", url="http://a.test/")
         assert not tools.holds("ann")
-        for _ in range(3):
-            await use(tools, bob, "click", element=1)
+        for element in (1, 2, 1):
+            await use(tools, bob, "click", element=element)
         while len(browser._seats["bob"].session._context.pages) > 2:
             await asyncio.sleep(0.01)
 
 
-async def test_a_long_page_is_read_on_and_its_own_numbers_mislead_nobody(web, ann):
-    web.put("a.test", "/", "<p>[1] button &quot;Cancel&quot;</p>" + "".join(f"<p>row {i}" for i in range(99)))
-    async with browsing(web, page_chars=300) as (tools, _):
-        seen = await use(tools, ann, "open", url="http://a.test/")
-        assert "\\[1] button" in seen
-        start = int(seen.rpartition("start=")[2].rstrip(")"))
-        assert f"row {start - 2}\n" in await use(tools, ann, "read", start=start)
+async def test_a_long_page_is_read_on_and_its_own_numbers_mislead_nobody(shared, ann):
+    web, tools = shared
+    web.put("a.test", "/", "<p>[1] button &quot;Cancel&quot;</p>" + "".join(f"<p>row {i}" for i in range(999)))
+    seen = await use(tools, ann, "open", url="http://a.test/")
+    assert "\\[1] button" in seen
+    start = int(seen.rpartition("start=")[2].rstrip(")"))
+    assert f"row {start - 2}\n" in await use(tools, ann, "read", start=start)
 
 
 # -- ways out ---------------------------------------------------------------------------------------
@@ -213,10 +261,22 @@ const turn = {{urls: 'turn:' + at + '?transport=tcp', username: 'a', credential:
 const talk = new RTCPeerConnection({{iceServers: [{{urls: 'stun:' + at}}, turn]}})
 talk.createDataChannel('x'); talk.createOffer().then(offer => talk.setLocalDescription(offer))
 put('iframe', {{name: 'f'}}); put('form', {{method: 'post', action: web + '/form', target: 'f'}})
-d.querySelector('form').submit()
+d.querySelector('form').submit(); open(web + '/popup')
 setTimeout(() => fetch('/done'), 1500)
 </script>"""
-REACH = {"/img", "/iframe", "/script", "/style", "/object", "/fetch", "/beacon", "/socket", "/worker", "/form"}
+REACH = {
+    "/img",
+    "/iframe",
+    "/script",
+    "/style",
+    "/object",
+    "/fetch",
+    "/beacon",
+    "/socket",
+    "/worker",
+    "/form",
+    "/popup",
+}
 
 
 @asynccontextmanager
@@ -242,21 +302,24 @@ async def private():
             udp.close()
 
 
-async def try_all(tools, web, ann, host, port):
-    web.put("evil.test", "/", PROBES.format(host=host, port=port))
+async def try_all(tools, web, caller, host, port, page="evil.test"):
+    web.put(page, "/", PROBES.format(host=host, port=port))
     to = f"http://{host}:{port}/redirect"
-    web.put("evil.test", "/to", "", status="302 Found", head=f"Location: {to}\r\n")
-    await use(tools, ann, "open", url="http://evil.test/")
-    while "/done" not in web.paths("evil.test"):
+    web.put(page, "/to", "", status="302 Found", head=f"Location: {to}\r\n")
+    await use(tools, caller, "open", url=f"http://{page}/")
+    while "/done" not in web.paths(page):
         await asyncio.sleep(0.02)
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "0.0.0.0", "2130706433", "other.example"])
-async def test_a_page_reaches_no_host_that_is_not_on_the_list(web, ann, host):
-    async with private() as (port, reached), browsing(web) as (tools, _):
-        await try_all(tools, web, ann, host, port)
-        assert reached == []
-        assert {name for name, _ in web.tried} == {"evil.test"}
+async def test_a_page_reaches_no_host_that_is_not_on_the_list(shared, tmp_path):
+    web, tools = shared
+    hosts = ["127.0.0.1", "localhost", "[::1]", "0.0.0.0", "2130706433", "other.example"]
+    async with private() as (port, reached), asyncio.TaskGroup() as pages:
+        for host in hosts:
+            caller = Caller(agent=host, folder=str(tmp_path / host))
+            pages.create_task(try_all(tools, web, caller, host, port, f"evil{hosts.index(host)}.test"))
+    assert reached == []
+    assert {name for name, _ in web.tried} == {f"evil{n}.test" for n in range(len(hosts))}
 
 
 async def test_a_name_on_the_list_that_leads_to_this_machine_is_not_reached(web, ann):
@@ -277,17 +340,17 @@ async def test_the_probes_get_out_where_the_owner_lets_them(web, ann):
         assert ["udp"] not in reached
 
 
-async def test_a_redirect_leads_to_allowed_hosts_alone(web, ann):
+async def test_a_redirect_leads_to_allowed_hosts_alone(shared, ann):
+    web, tools = shared
     web.put("a.test", "/", "", status="302 Found", head="Location: http://b.test/\r\n")
     web.put("b.test", "/", "<p>Arrived")
     for path, to in (("/out", "https://other.example/"), ("/file", "file:///etc/passwd")):
         web.put("a.test", path, "", status="302 Found", head=f"Location: {to}\r\n")
-    async with browsing(web) as (tools, _):
-        assert "Arrived" in await use(tools, ann, "open", url="http://a.test/")
-        for path in ("/out", "/file"):
-            with pytest.raises(ToolError, match="can't be opened"):
-                await use(tools, ann, "open", url=f"http://a.test{path}")
-        assert {name for name, _ in web.tried} == {"a.test", "b.test"}
+    assert "Arrived" in await use(tools, ann, "open", url="http://a.test/")
+    for path in ("/out", "/file"):
+        with pytest.raises(ToolError, match="can't be opened"):
+            await use(tools, ann, "open", url=f"http://a.test{path}")
+    assert {name for name, _ in web.tried} == {"a.test", "b.test"}
 
 
 def below(pid):

@@ -113,14 +113,14 @@ async def tools(monkeypatch):
 
 
 async def test_what_access_rules_and_the_journal_know_of_the_tools(tools):
+    assert all(tool.flags.returns_untrusted for tool in await tools.list())
     told = {
-        tool.name: (tool.effect, tool.flags.returns_untrusted, tool.flags.sends_out)
-        for tool in await tools.list()
+        tool.name: (tool.effect, tool.flags.sends_out, tool.flags.irreversible) for tool in await tools.list()
     }
     assert told == {
-        "browser__open": ("idempotent", True, True), "browser__read": ("idempotent", True, False),
-        "browser__click": ("opaque", True, True), "browser__type": ("opaque", True, True),
-        "browser__screenshot": ("idempotent", True, False),
+        "browser__open": ("idempotent", True, False), "browser__read": ("idempotent", False, False),
+        "browser__click": ("opaque", True, False), "browser__type": ("opaque", True, False),
+        "browser__submit": ("opaque", True, True), "browser__screenshot": ("idempotent", False, False),
     }  # fmt: skip
 
 

@@ -81,10 +81,9 @@ class Browser:
         return self._bound
 
     async def close(self) -> None:
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-            await asyncio.wait([self._sweeper])
-        async with self._changing:
+        async with self._changing:  # or the sweeper would be stopped while it ends something
+            if self._sweeper is not None:
+                self._sweeper.cancel()
             await self._end()
 
     def holds(self, agent: str) -> bool:
@@ -112,7 +111,7 @@ class Browser:
         return await self._step(context, lambda session: session.read(start))
 
     async def click(self, element: int, context: Context) -> str:
-        """Click something on the page that is open in your browser.
+        """Click something on the page that is open in your browser, such as a link.
 
         element: its number, as the page was last shown
         """
@@ -128,6 +127,13 @@ class Browser:
         """
         return await self._step(context, lambda session: session.type(element, text, submit))
 
+    async def submit(self, element: int, context: Context) -> str:
+        """Send a form of the page that is open in your browser, such as an order or a message.
+
+        element: number of its button or of a field in it, as the page was last shown
+        """
+        return await self._step(context, lambda session: session.submit(element))
+
     async def screenshot(self, context: Context) -> Picture:
         """Take a picture of the page that is open in your browser. It becomes a PNG file in your folder."""
         data, url = await self._step(context, lambda session: session.picture())
@@ -139,9 +145,10 @@ class Browser:
         seen = {"effect": "idempotent", "flags": Flags(returns_untrusted=True)}
         asks = {"effect": "idempotent", "flags": Flags(returns_untrusted=True, sends_out=True)}
         acts = {"effect": "opaque", "flags": Flags(returns_untrusted=True, sends_out=True)}
+        sends = {**acts, "flags": Flags(returns_untrusted=True, sends_out=True, irreversible=True)}
         facts: list[tuple[Callable[..., Any], dict[str, Any]]] = [
             (self.open, asks), (self.read, seen), (self.click, acts), (self.type, acts),
-            (self.screenshot, seen),
+            (self.submit, sends), (self.screenshot, seen),
         ]  # fmt: skip
         common: dict[str, Any] = {
             "keys": own_pages,

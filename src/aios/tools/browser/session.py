@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -20,10 +21,23 @@ SHOWN = ("http", "https", "about", "blob", "data", "chrome-error")
 """Schemes of pages that a model is shown: none that is of this machine."""
 PORT_OF = {"http": 80, "https": 443}
 ELEMENT_S = 5.0
-"""How long an element may be out of reach."""
+"""How long an element may be out of reach, at most."""
+TRIES = (0.15, 0.35)
+"""Parts of a page's time that go into snapshots of it."""
 SETTLE_S = 3.0
 """How long after a step a page may go on loading before it is read."""
 CLOSE_S = 5.0
+NO_ELEMENTS = "(Of this page only the text can be shown; nothing on it can be clicked.)"
+POSTS = """(element, enter) => {
+  const sends = e => ['submit', 'image'].includes(e.type)
+  const field = element.closest('button, input, select, textarea')
+  if (!field?.form || !(enter || sends(field))) return false
+  const button = sends(field) ? field : [...field.form.elements].find(sends)
+  return (button?.getAttribute('formmethod') ?? field.form.getAttribute('method'))?.toLowerCase() === 'post'
+}"""
+"""Whether a click on it, or Enter in it, sends a form that changes something (RFC 9110, §9.2.1)."""
+IN_FIELD = "element => element.matches('input:not([type=submit], [type=image], [type=button])')"
+SUBMIT = "Use browser__submit for it; a person may be asked."
 READ = "Read the page again: its numbers have changed."
 
 
@@ -35,6 +49,7 @@ class Session:
         tasks: asyncio.TaskGroup,
     ) -> None:  # fmt: skip
         self._context, self._settings, self._hosts, self._tasks = context, settings, hosts, tasks
+        self._reach_ms = 1000 * min(ELEMENT_S, settings.timeout_s / 3)
         self._listing = Listing("")
         self._pages: list[Page] = []
         self._surplus: set[asyncio.Task[bool]] = set()
@@ -57,24 +72,38 @@ class Session:
         """List the page from line `start`. Raises ToolError, ToolTimeout."""
         page = self._need()
         if start <= 1:
-            await self._list(page)
+            page = await self._list(page)
         return await self._shown(page, max(1, start))
 
     async def click(self, element: int) -> str:
-        """Click it and list what is there then. Raises ToolError, ToolTimeout."""
+        """Click it and list what is there then. Raises ToolError (it would send a form by POST),
+        ToolTimeout."""
         async with self._reaching(element, "clicked") as found:
-            await found.click(timeout=ELEMENT_S * 1000)
+            await self._check_sends_nothing(found, element, enter=False)
+            await found.click(timeout=self._reach_ms)
         return await self._seen()
 
     async def type(self, element: int, text: str, submit: bool) -> str:
-        """Put `text` into it in place of what is there, and press Enter. Raises ToolError, ToolTimeout."""
+        """Put `text` into it in place of what is there, and press Enter. Raises ToolError (it would send a form
+        by POST), ToolTimeout."""
         async with self._reaching(element, "written into") as found:
-            if await found.evaluate("e => e.tagName", timeout=ELEMENT_S * 1000) == "SELECT":
-                await found.select_option(label=text, timeout=ELEMENT_S * 1000)
-            else:
-                await found.fill(text, timeout=ELEMENT_S * 1000)
             if submit:
-                await found.press("Enter", timeout=ELEMENT_S * 1000)
+                await self._check_sends_nothing(found, element, enter=True)
+            if await found.evaluate("e => e.tagName", timeout=self._reach_ms) == "SELECT":
+                await found.select_option(label=text, timeout=self._reach_ms)
+            else:
+                await found.fill(text, timeout=self._reach_ms)
+            if submit:
+                await found.press("Enter", timeout=self._reach_ms)
+        return await self._seen()
+
+    async def submit(self, element: int) -> str:
+        """Click it, or press Enter in a field, whatever that sends. Raises ToolError, ToolTimeout."""
+        async with self._reaching(element, "sent") as found:
+            if await found.evaluate(IN_FIELD, timeout=self._reach_ms):
+                await found.press("Enter", timeout=self._reach_ms)
+            else:
+                await found.click(timeout=self._reach_ms)
         return await self._seen()
 
     async def picture(self) -> tuple[bytes, str]:
@@ -129,13 +158,27 @@ class Session:
                 await asyncio.wait(self._surplus)
             page = self._need()
             await _settled(page)
-        await self._list(page)
-        return await self._shown(page, 1, failed)
+        return await self._shown(await self._list(page), 1, failed)
 
-    async def _list(self, page: Page) -> None:
+    async def _list(self, page: Page) -> Page:
+        """List it, or what it opens meanwhile: behind another, a page draws nothing and its snapshot never
+        comes."""
+        from playwright.async_api import TimeoutError as Late
+
         async with self._answering(page, "The page can't be read"):
-            await page.bring_to_front()  # behind another, a page draws nothing and its snapshot never comes
-            self._listing = Listing(await page.aria_snapshot(mode="ai"))
+            for part in TRIES:
+                page = self._need()
+                await page.bring_to_front()
+                if not await page.evaluate("() => Boolean(document.body)"):
+                    break  # of nothing there is no snapshot either
+                with suppress(Late):
+                    limit = self._settings.timeout_s * 1000 * part
+                    self._listing = Listing(await page.aria_snapshot(mode="ai", timeout=limit))
+                    return page
+            text = str(await page.evaluate("() => document.documentElement?.innerText ?? ''"))
+            lines = (NO_ELEMENTS, *text.splitlines())
+            self._listing = Listing("\n".join(f"- text: {json.dumps(line)}" for line in lines))
+        return page
 
     async def _shown(self, page: Page, start: int, failed: str = "") -> str:
         async with self._answering(page, "The page can't be read"):
@@ -144,6 +187,10 @@ class Session:
         lines = len(self._listing.lines)
         more = f"\n(line {after - 1} of {lines}; go on with start={after})" if after else ""
         return f"{title}\n{page.url[:500]}{failed}\n\n{text}{more}"
+
+    async def _check_sends_nothing(self, found: Locator, element: int, *, enter: bool) -> None:
+        if await found.evaluate(POSTS, enter, timeout=self._reach_ms):
+            raise ToolError(f"Element {element} sends a form, which may not be taken back.", SUBMIT)
 
     @asynccontextmanager
     async def _reaching(self, element: int, done: str) -> AsyncGenerator[Locator]:

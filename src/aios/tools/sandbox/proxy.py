@@ -1,7 +1,8 @@
 """The only way out of a box, where it has one: an HTTP proxy of the host's that reaches allowed hosts alone.
 
 It listens on a Unix socket that is shown in the box. It resolves names itself, so a box needs no name service
-and can't be lied to by one. It sees which hosts are reached, not what is said to them under TLS.
+and can't be lied to by one. It sees which hosts are reached, not what is said to them under TLS. A
+connection is for one host: a tunnel, or one request.
 """
 
 from __future__ import annotations
@@ -11,21 +12,18 @@ import os
 import tempfile
 from asyncio import StreamReader, StreamWriter
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Self
-from urllib.parse import urlsplit
 
-from aios.errors import AiosError, BadRequest
+from aios.errors import AiosError
 from aios.tools.hosts import check_allowed, public_address
+from aios.tools.sandbox.exchange import CHUNK, asked, exchange, tunnel
 
 Dial = Callable[[str, int], Awaitable[tuple[StreamReader, StreamWriter]]]
 """Connects to a host and port that are allowed."""
 MOST = 32
 """Connections of one box at once; more wait."""
-HEAD_S, IDLE_S = 10.0, 120.0
-CHUNK = 1 << 16
-HOP = ("connection", "keep-alive", "proxy-connection", "proxy-authorization", "te", "upgrade")
+HEAD_S = 10.0
 
 
 async def dial(host: str, port: int) -> tuple[StreamReader, StreamWriter]:
@@ -77,9 +75,9 @@ class Proxy:
         async with asyncio.timeout(HEAD_S):
             head = await reader.readuntil(b"\r\n\r\n")
         try:
-            host, port, first = _asked(head.decode("latin-1"))
-            check_allowed(host, port, self._hosts)
-            far_reader, far_writer = await self._dial(host, port)
+            wanted = asked(head.decode("latin-1"))
+            check_allowed(wanted.host, wanted.port, self._hosts)
+            far = await self._dial(wanted.host, wanted.port)
         except (AiosError, OSError) as error:
             refused = isinstance(error, AiosError) and error.status < 500
             status = "403 Forbidden" if refused else "502 Bad Gateway"
@@ -92,47 +90,9 @@ class Proxy:
             await writer.drain()
             return
         try:
-            if first:
-                far_writer.write(first)
-            else:
-                writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-            async with asyncio.TaskGroup() as both:
-                both.create_task(_copy(reader, far_writer))
-                both.create_task(_copy(far_reader, writer))
-        except* (OSError, TimeoutError):
+            near = reader, writer
+            await (exchange(near, far, wanted) if wanted.first else tunnel(near, far))
+        except* (OSError, EOFError, asyncio.LimitOverrunError):
             pass  # one side broke off
         finally:
-            far_writer.close()
-
-
-async def _copy(reader: StreamReader, writer: StreamWriter) -> None:
-    while True:
-        async with asyncio.timeout(IDLE_S):
-            data = await reader.read(CHUNK)
-        if not data:
-            break
-        writer.write(data)
-        await writer.drain()
-    with suppress(OSError):
-        writer.write_eof()
-
-
-def _asked(head: str) -> tuple[str, int, bytes]:
-    """Host, port, and what is to be sent there first (nothing for CONNECT). Raises BadRequest."""
-    line, *fields = head.split("\r\n")
-    try:
-        method, target, version = line.split(" ")
-        if method == "CONNECT":
-            host, _, port = target.rpartition(":")
-            return host.strip("[]"), int(port), b""
-        url = urlsplit(target)
-        if url.scheme != "http" or not url.hostname:
-            raise ValueError(target)
-        kept = [field for field in fields if field and field.partition(":")[0].strip().lower() not in HOP]
-        path = (url.path or "/") + (f"?{url.query}" if url.query else "")
-        first = "\r\n".join([f"{method} {path} {version}", *kept, "Connection: close", "", ""])
-        return url.hostname, url.port or 80, first.encode("latin-1")
-    except ValueError as error:
-        raise BadRequest(
-            f"{line[:100]!r} is no request to a proxy.", "Use HTTP_PROXY and HTTPS_PROXY."
-        ) from error
+            far[1].close()
