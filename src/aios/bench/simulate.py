@@ -46,7 +46,7 @@ def run(
     steps, moves = _engine(out / "engine.json", model, anew=full)
     real = real_runs(out.parent / "schedule" / "result.json")
     alone = fitted(steps, moves)
-    costs, factor = calibrated(real[0], alone)
+    costs, factor = calibrated(real, alone)
     checks = compared(real, costs)
     for check in checks:
         run = f"{check['policy']}, {check['agents']} agents, seed {check['seed']}"

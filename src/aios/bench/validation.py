@@ -2,7 +2,7 @@
 
 The real runs are those of `aios bench schedule`: agents over HTTP on the embedded core. The simulator replays
 the same agents (`sessions.py`), with about the tokens that their words have. Engine steps were measured with
-the engine alone; live it shares the processor with the kernel and the clients. One run under `fifo` sets the
+the engine alone; live it shares the processor with the kernel and the clients. The runs under `fifo` set the
 factor by which that slows it down; the others had no part in it, and say how far off the simulator is."""
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ SHARED, FRAME, NEXT_FRAME = 165, 12, 15
 
 
 def real_runs(path: Path) -> list[dict[str, Any]]:
-    """Of the result of `aios bench schedule`, those that the simulator can repeat; one of `fifo` first. Raises
-    BadRequest."""
+    """Of the first crowd in the result of `aios bench schedule`, those that the simulator can repeat; those of
+    `fifo` first. Raises BadRequest."""
     if not path.is_file():
         raise BadRequest(f"There are no real runs in {path}.", "Run `aios bench schedule` first.")
     found = json.loads(path.read_text("utf-8"))
@@ -40,7 +40,7 @@ def real_runs(path: Path) -> list[dict[str, Any]]:
         {"policy": policy, "slots": found["slots"], **run}
         for policy in POLICIES
         for run in found["runs"]
-        if run["mode"] == f"aios-{policy}" and "error" not in run
+        if run["mode"] == f"aios-{policy}" and run["agents"] == found["agents"][0] and "error" not in run
     ]
     if not runs or runs[0]["policy"] != "fifo":
         raise BadRequest(f"{path} has no run under fifo.", "Run `aios bench schedule` again.")
@@ -79,25 +79,29 @@ def simulated(run: dict[str, Any], costs: Costs) -> dict[str, float]:
     }
 
 
-def calibrated(run: dict[str, Any], costs: Costs) -> tuple[Costs, float]:
-    """`costs` slowed down by the factor (1 to 2, in hundredths) that brings the mean completion nearest to the
-    real run's, and the factor."""
+def calibrated(runs: Sequence[dict[str, Any]], costs: Costs) -> tuple[Costs, float]:
+    """`costs` slowed down by a factor, and the factor: the median over the runs under `fifo` of that (1 to 2,
+    in hundredths) which brings the mean completion nearest to the real one."""
+    factor = statistics.median(_factor(run, costs) for run in runs if run["policy"] == "fifo")
+    return costs.slower(factor), factor
 
+
+def _factor(run: dict[str, Any], costs: Costs) -> float:
     def off(factor: float) -> float:
         return abs(simulated(run, costs.slower(factor))["completion_mean_s"] - run["completion_mean_s"])
 
     near = min((1 + step / 10 for step in range(11)), key=off)
-    factor = min((near + step / 100 for step in range(-9, 10) if 1 <= near + step / 100 <= 2), key=off)
-    return costs.slower(factor), factor
+    return min((near + step / 100 for step in range(-9, 10) if 1 <= near + step / 100 <= 2), key=off)
 
 
 def compared(runs: Sequence[dict[str, Any]], costs: Costs) -> list[dict[str, Any]]:
     """Real and simulated side by side; `error`: of the mean completion, relative."""
     rows: list[dict[str, Any]] = []
-    for index, run in enumerate(runs):
+    for run in runs:
         virtual = simulated(run, costs)
         rows.append({
-            "policy": run["policy"], "agents": run["agents"], "seed": run["seed"], "calibrates": index == 0,
+            "policy": run["policy"], "agents": run["agents"], "seed": run["seed"],
+            "calibrates": run["policy"] == "fifo",
             "real": {name: run[name] for name in virtual}, "simulated": virtual,
             "error": round(virtual["completion_mean_s"] / run["completion_mean_s"] - 1, 4),
         })  # fmt: skip

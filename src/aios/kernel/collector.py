@@ -7,8 +7,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 YOUNG = 10_000
-"""New objects before the young are looked at. A call holds some dozens until it is over: at Python's 700 those of
-a few thousand calls under way are walked over and over."""
+"""New objects before the young are looked at. A call holds some dozens until it is over: at Python's 700 those
+of a few thousand calls under way are walked over and over."""
 
 
 @contextmanager
