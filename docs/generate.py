@@ -1,4 +1,4 @@
-"""Writes docs/reference/config.md from the field docstrings of aios/config.py. Run by `make docs`."""
+"""Writes docs/reference/config.md from the field docstrings of aios/config/settings.py. Run by `make docs`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCE = ROOT / "src" / "aios" / "config.py"
+SOURCE = ROOT / "src" / "aios" / "config" / "settings.py"
 TARGET = ROOT / "docs" / "reference" / "config.md"
 SECTIONS = {
     "ServerSettings": "[server]",
@@ -28,7 +28,7 @@ HEAD = """# Configuration
 
 `aios serve` reads `aios.toml` in the working folder, or the file named by `--config`; then the environment
 (`AIOS_SERVER_PORT=9000` sets `port` of `[server]`), then its flags. An unknown key is an error that names the
-nearest known one. Written from the docstrings in `src/aios/config.py` by `make docs`.
+nearest known one. Written from the docstrings in `src/aios/config/settings.py` by `make docs`.
 """
 
 
