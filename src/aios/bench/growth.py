@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from itertools import pairwise
 from math import log
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 def growth(points: Iterable[tuple[float, float]]) -> dict[str, Any]:
@@ -24,12 +25,11 @@ def growth(points: Iterable[tuple[float, float]]) -> dict[str, Any]:
         }
         for low, high in pairwise(medians)
     ]  # fmt: skip
-    return {
-        "slope": slope, "intercept": intercept, "r2": r2, "exponent": _line(np.log(x), np.log(y))[0], "local": local,
-    }  # fmt: skip
+    exponent, _, _ = _line(np.log(x), np.log(y))
+    return {"slope": slope, "intercept": intercept, "r2": r2, "exponent": exponent, "local": local}
 
 
-def _line(x: Sequence[float] | Any, y: Sequence[float] | Any) -> tuple[float, float, float]:
+def _line(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float, float, float]:
     """Slope, intercept, and the share of the spread of y that the line explains."""
     slope, intercept = np.polyfit(x, y, 1)
     left = float(((y - (slope * x + intercept)) ** 2).sum())
