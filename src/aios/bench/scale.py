@@ -138,7 +138,7 @@ def plot(path: Path, result: dict[str, Any]) -> None:
         ax.set_ylabel(name.removesuffix("_s").replace("_", " ") + ", s")
         ax.legend(fontsize=8)
     _plot_null(axes[2], result["null"])
-    tokens = f"{result['answer_tokens']} tokens an answer, {result['repeats']} runs"
+    tokens = f"{result['answer_tokens']} tokens an answer, runs: {result['repeats']}"
     figure.suptitle(f"Tiny random model, {result['slots']} slots, {tokens}", fontsize=11)
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
