@@ -195,8 +195,8 @@ class BrowserSettings(Section, frozen=True):
     page_chars: int = 6_000
     """Characters of a page that a model is shown at once."""
     memory_mb: int = 4096
-    """Memory of all the browser's processes (resident, shared pages counted in each), MiB; over it, it is
-    ended."""
+    """Memory of all the browser's processes (resident, shared pages counted in each; some 1,300 with two
+    agents), MiB; over it, the largest page is ended."""
 
 
 class ToolSettings(Section, frozen=True):
