@@ -1,9 +1,11 @@
 """Packages for services on the web, against recorded answers (recordings.py) and such as their documentation
 shows."""
 
+import hashlib
 import json
 import os
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from threading import Thread
 from urllib.parse import quote, quote_plus
 
@@ -15,6 +17,7 @@ from aios.errors import ToolError, ToolUnavailable
 from aios.syscalls import FunctionCall, ToolCall
 from aios.tools.manager import ToolManager
 from aios.tools.providers.package import installed
+from aios.tools.services import wikipedia
 from aios.tools.services.arxiv import Arxiv
 from aios.tools.services.brave import Brave, Hit
 from aios.tools.services.weather import OpenMeteo
@@ -146,6 +149,9 @@ async def test_they_are_packages_that_are_installed():
     async with ToolManager() as tools:
         tools.add(found["wikipedia"])
         assert [tool.name for tool in await tools.list()] == ["wikipedia__page", "wikipedia__search"]
+        content = hashlib.sha256(Path(wikipedia.__file__).read_bytes()).hexdigest()
+        digest = hashlib.sha256(f"wikipedia.py\0{content}\n".encode()).hexdigest()
+        assert (await tools.show("wikipedia__page")).digest == digest
 
 
 # -- recorded answers -------------------------------------------------------------------------------------

@@ -60,8 +60,8 @@ class Package:
         self._tools = None
 
     def _read(self) -> dict[str, Bound]:
-        digest = self._digest()
         try:
+            digest = self._digest()
             found = list(_bounds(self._load()))
         except Exception as error:
             # The supervisor of foreign code, which may raise whatever it likes.
