@@ -54,8 +54,8 @@ class OpenApi:
             raise ConfigError(f"The description of {name} is not JSON: {error}.", mend) from error
         except (KeyError, IndexError, TypeError) as error:
             mend = "It takes paths, and servers or a url (`--url`) of the service."
-            what = f"The description of {name} is no OpenAPI: {error.args[0]!r} is missing or wrong."
-            raise ConfigError(what, mend) from error
+            why = f"{error} is missing" if isinstance(error, KeyError) else "its paths or servers are wrong"
+            raise ConfigError(f"The description of {name} is no OpenAPI: {why}.", mend) from error
         self.name, self._client, self._headers, self._timeout_s = name, client, dict(headers or {}), timeout_s
         self._digest = hashlib.sha256(msgspec.json.encode(self._spec, order="sorted")).hexdigest()
         self._schemas = _renamed(self._spec.get("components", {}).get("schemas", {}))

@@ -127,7 +127,8 @@ class Zygote:
                     if entry.is_dir(follow_symlinks=False):
                         todo.append(entry.path)
                         folders.append(entry.path)
-                    else:
+                        continue
+                    with suppress(OSError):
                         os.unlink(entry.path)
         for folder in reversed(folders):
             with suppress(OSError):
