@@ -236,10 +236,7 @@ async def test_a_page_that_takes_memory_without_end_is_ended_and_others_go_on(we
             await use(tools, ann, "read")
         assert '"Name"' in await use(tools, ann, "open", url="http://b.test/")
         assert browser._process is first
-        inside = [Path(f"/proc/{pid}/limits").read_text() for pid in below(first.pid) if is_page(pid)]
-        most = [int(re.search(r"Max data size +(\d+)", limits)[1]) for limits in inside]
-        assert most
-        assert max(most) == 3024 << 20
+        assert {most_data(pid) for pid in below(first.pid) if is_page(pid)} == {3024 << 20}
 
 
 async def test_idle_pages_and_then_the_browser_are_closed(web, ann):
@@ -398,6 +395,10 @@ def is_page(pid):
     return b"--type=renderer" in command(pid)
 
 
+def most_data(pid):
+    return int(re.search(r"Max data size +(\d+)", Path(f"/proc/{pid}/limits").read_text())[1])
+
+
 def command(pid):
     return Path(f"/proc/{pid}/cmdline").read_bytes()
 
@@ -439,8 +440,8 @@ def test_a_browser_of_another_uid():
     with tempfile.TemporaryDirectory() as folder:
         os.chown(folder, OTHER_UID, OTHER_UID)
         done = subprocess.run(
-            ["setpriv", f"--reuid={OTHER_UID}", f"--regid={OTHER_UID}", "--clear-groups", python, "-m", "pytest",
-             "-p", "no:cacheprovider", f"--basetemp={folder}/t", "-k", CORE, __file__],
+            ["setpriv", f"--reuid={OTHER_UID}", f"--regid={OTHER_UID}", "--clear-groups", python,
+             "-m", "pytest", "-p", "no:cacheprovider", f"--basetemp={folder}/t", "-k", CORE, __file__],
             cwd=root, env={"PYTHONPATH": libraries, "PATH": os.environ["PATH"], "TMPDIR": folder},
             capture_output=True, text=True, timeout=100,
         )  # fmt: skip

@@ -233,7 +233,11 @@ async def test_an_http_service_from_its_description(tools):
 
 
 def test_what_is_no_description_is_refused():
-    for spec, why in (("{}", "'paths' is missing"), ('{"paths": {}}', "servers.*--url"), ("paths:", "not JSON")):
+    for spec, why in (
+        ("{}", "'paths' is missing"),
+        ('{"paths": {}}', "servers.*--url"),
+        ("paths:", "not JSON"),
+    ):
         with pytest.raises(ConfigError, match=why):
             OpenApi("x", spec, httpx.AsyncClient())
 

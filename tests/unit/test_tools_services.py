@@ -1,7 +1,6 @@
 """Packages for services on the web, against recorded answers (recordings.py) and such as their documentation
 shows."""
 
-import hashlib
 import json
 import os
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -16,7 +15,7 @@ from tests.recordings import FOLDER, Recorder, Replay
 from aios.errors import ToolError, ToolUnavailable
 from aios.syscalls import FunctionCall, ToolCall
 from aios.tools.manager import ToolManager
-from aios.tools.providers.package import installed
+from aios.tools.providers.package import digest_of, installed
 from aios.tools.services import wikipedia
 from aios.tools.services.arxiv import Arxiv
 from aios.tools.services.brave import Brave, Hit
@@ -149,9 +148,7 @@ async def test_they_are_packages_that_are_installed():
     async with ToolManager() as tools:
         tools.add(found["wikipedia"])
         assert [tool.name for tool in await tools.list()] == ["wikipedia__page", "wikipedia__search"]
-        content = hashlib.sha256(Path(wikipedia.__file__).read_bytes()).hexdigest()
-        digest = hashlib.sha256(f"wikipedia.py\0{content}\n".encode()).hexdigest()
-        assert (await tools.show("wikipedia__page")).digest == digest
+        assert (await tools.show("wikipedia__page")).digest == digest_of(Path(wikipedia.__file__))
 
 
 # -- recorded answers -------------------------------------------------------------------------------------

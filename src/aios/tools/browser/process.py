@@ -83,8 +83,8 @@ class Process:
         return context
 
     async def excess(self) -> str:
-        """Which limit its processes are over, if any. Over their memory, the largest page is ended first, for the
-        others to go on."""
+        """Which limit its processes are over, if any. Over their memory, the largest page is ended first, for
+        the others to go on."""
         return await asyncio.to_thread(self._excess)
 
     def _excess(self) -> str:
@@ -114,7 +114,13 @@ class Process:
         stack.push_async_callback(_within, CLOSE_S, driver.stop)
         for nested in (True, False):
             launcher = await asyncio.to_thread(
-                chromium.write_launcher, folder, program, binary, proxy.path, uid, self._settings.memory_mb,
+                chromium.write_launcher,
+                folder,
+                program,
+                binary,
+                proxy.path,
+                uid,
+                self._settings.memory_mb,
                 nested=nested,
             )
             try:

@@ -108,8 +108,8 @@ UNSEEN = sys.maxsize
 
 
 def _folder(work: Path, most: int) -> tuple[int, int]:
-    """Bytes and entries below `work`; stops counting at `most` entries. Where a path is too long to be followed,
-    or its owner took the rights away, anything might be: that is UNSEEN."""
+    """Bytes and entries below `work`; stops counting at `most` entries. Where a path is too long to be
+    followed, or its owner took the rights away, anything might be: that is UNSEEN."""
     size = count = 0
     todo = [str(work)]
     while todo:
