@@ -302,6 +302,6 @@ class Settings(Section, frozen=True):
     def state_dir(self) -> Path:
         """The state folder, from `[state] dir` or the XDG default. Not created here."""
         if self.state.dir:
-            return Path(self.state.dir).expanduser()
+            return Path(self.state.dir).expanduser().absolute()  # boxes run elsewhere
         base = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
         return Path(base).expanduser() / "aios"
