@@ -91,6 +91,7 @@ class Bench:
             policy,
             self.bus,
             ContextManager(core, self.bus, ContextSettings()),
+            lambda name: plugins.load(plugins.POLICIES, name)(quantum=2),
             **{"quantum": 2, "max_queue": 100, **options},
         )
 

@@ -7,7 +7,7 @@ however it ends."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from aios.config import GroupSettings
 from aios.errors import BadRequest, ContextOverflow, Forbidden, LimitExceeded
@@ -186,6 +186,22 @@ class GroupTable:
             if own not in classes:
                 own = classes[0]
         return wanted or own
+
+    def policy(self, name: str, wanted: str, own: Collection[str]) -> str:
+        """`wanted`, which a call chose, where the cores have `own`. Raises Forbidden for one that neither all
+        cores have nor the nearest group that says which may be chosen."""
+        if own == {wanted}:
+            return wanted
+        nearest = self._nearest(name)
+        for group in nearest.chain() if nearest is not None else ():
+            if (allowed := group.settings.policies) is not None:
+                if wanted in allowed:
+                    return wanted
+                what = f"Group {group.settings.name!r} may not choose the policy {wanted!r}."
+                mend = f"Choose one of {', '.join(allowed)}, or none." if allowed else "Choose none."
+                raise Forbidden(what, mend, param="policy")
+        mend = "Choose none, or have it listed in `policies` of the group."
+        raise Forbidden(f"Group {name!r} may not choose the policy {wanted!r}.", mend, param="policy")
 
     def weight(self, name: str) -> float:
         """Share of group `name` against the others: its weight among its siblings times the share of the group

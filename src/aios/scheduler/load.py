@@ -38,6 +38,7 @@ class Session:
     scheduling_class: SchedulingClass = "normal"
     nice: int = 0
     weight: float = 1.0
+    policy: str = ""
     kind: str = "agent"
     shared: int = 0
     family: int = 0
