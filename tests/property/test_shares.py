@@ -58,10 +58,11 @@ class Watched(Shares):
         self.worst = max(self.worst, self._served[item.policy] - behind)
 
 
+calls = st.builds(Call, fresh=st.integers(1, 60), output=st.integers(1, 60))
 crowds = st.lists(
     st.builds(
         dict,
-        calls=st.lists(st.builds(Call, fresh=st.integers(1, 60), output=st.integers(1, 60)), max_size=3, min_size=1),
+        calls=st.lists(calls, min_size=1, max_size=3),
         arrival=st.floats(0, 3),
         policy=st.sampled_from(NAMES),
         group=st.sampled_from(["a", "b", "c"]),
@@ -69,7 +70,7 @@ crowds = st.lists(
     ),
     min_size=2,
     max_size=20,
-)  # fmt: skip
+)
 
 
 @settings(max_examples=150, deadline=None)

@@ -7,8 +7,12 @@ however it ends."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import Any
 
+import msgspec
+
+from aios import plugins
 from aios.config import GroupSettings
 from aios.errors import BadRequest, ContextOverflow, Forbidden, LimitExceeded
 from aios.kernel.rates import Bucket, Purse
@@ -25,14 +29,22 @@ class Group:
         self.parent = parent
         self.calls = 0
         self.purse = Purse(0.0, 0.0)
+        self.settings = GroupSettings(name=settings.name)
+        self.requests: Bucket | None = None
+        self.tokens: Bucket | None = None
+        self.gate: asyncio.Semaphore | None = None
         self.apply(settings)
 
     def apply(self, settings: GroupSettings) -> None:
-        """Have other limits from now on. Calls under way go on under those they began with."""
-        self.settings = _checked(settings)
-        self.requests = _bucket(settings.requests_per_min)
-        self.tokens = _bucket(settings.tokens_per_min)
-        self.gate = asyncio.Semaphore(settings.concurrency) if settings.concurrency else None
+        """Have other limits from now on. Calls under way go on under those they began with; a limit that stays
+        remembers what is used of it."""
+        before, self.settings = self.settings, _checked(settings)
+        if settings.requests_per_min != before.requests_per_min:
+            self.requests = _bucket(settings.requests_per_min)
+        if settings.tokens_per_min != before.tokens_per_min:
+            self.tokens = _bucket(settings.tokens_per_min)
+        if settings.concurrency != before.concurrency:
+            self.gate = asyncio.Semaphore(settings.concurrency) if settings.concurrency else None
         self.purse.limit = float("inf") if settings.spend is None else settings.spend
         self.purse.period_s = settings.spend_period_s
 
@@ -91,6 +103,8 @@ class Group:
             spend=settings.spend,
             spent=purse.spent,
             refills_in_s=purse.refills_in() if settings.spend is not None else None,
+            classes=settings.classes,
+            policies=settings.policies,
         )
 
 
@@ -228,6 +242,18 @@ class GroupTable:
                 other.parent = self._nearest(name.rpartition("/")[0])
         return group.info()
 
+    def change(self, name: str, given: Mapping[str, Any]) -> GroupInfo:
+        """Give a group those limits and leave it its others; None takes one away (JSON merge patch: RFC 7396).
+        `given` are fields of GroupSettings. Raises BadRequest."""
+        before = self._groups.get(name)
+        had: dict[str, Any] = msgspec.to_builtins(before.settings) if before is not None else {}
+        wanted = {limit: value for limit, value in {**had, **given}.items() if value is not None}
+        try:
+            return self.set(msgspec.convert({**wanted, "name": name}, GroupSettings))
+        except msgspec.ValidationError as error:
+            what = f"Group {name!r} can't have that: {error}."
+            raise BadRequest(what, f"Limits are {', '.join(GroupSettings.__struct_fields__[1:])}.") from error
+
     def list(self) -> tuple[GroupInfo, ...]:
         return tuple([group.info() for _, group in sorted(self._groups.items())])
 
@@ -251,6 +277,9 @@ def _checked(settings: GroupSettings) -> GroupSettings:
             raise BadRequest(f"Group {settings.name!r}: {name} is {value}.", mend, param=name)
     if not settings.classes:
         raise BadRequest(f"Group {settings.name!r} has no class.", "Give it one at least.", param="classes")
+    if settings.policies and (unknown := set(settings.policies) - set(plugins.names(plugins.POLICIES))):
+        what = f"Group {settings.name!r}: there is no policy {min(unknown)!r}."
+        raise BadRequest(what, f"Policies: {', '.join(plugins.names(plugins.POLICIES))}.", param="policies")
     return settings
 
 

@@ -198,7 +198,7 @@ class AsyncClient:
         return await self.request(requests.groups())
 
     async def set_group(self, name: str, **limits: Any) -> GroupInfo:
-        """Give a group limits (fields of `[[groups]]`) in place of those it has."""
+        """Change limits of a group (fields of `[[groups]]`): those that are named; None takes one away."""
         return await self.request(requests.set_group(name, limits))
 
     async def events(self, pid: int | None = None) -> AsyncGenerator[AnyEvent, None]:
