@@ -139,7 +139,7 @@ def test_groups_are_limited_and_what_they_spent_outlives_the_daemon(
     with Client(daemon.url, api_key=key, retries=0) as client:
         client.chat(ask("one two"), max_tokens=2)
         with pytest.raises(LimitExceeded, match="'research'") as refused:
-            client.chat(ask("one two"), max_tokens=100)
+            client.chat(ask("one two"), max_tokens=7)
         assert refused.value.retry_after
     changed = json.loads(
         aios("groups", "set", "research", "--weight", "none", "--policies", "edf,srpt", "--json")

@@ -176,6 +176,13 @@ async def test_only_what_is_named_changes_and_none_takes_a_limit_away():
     assert groups.change("a", {}).weight == 2.0
 
 
+async def test_a_call_that_no_budget_can_ever_pay_is_not_told_to_wait():
+    groups, _ = table(GroupSettings(name="g", spend=1.0, spend_period_s=60.0))
+    with pytest.raises(LimitExceeded, match="'g' may spend no more than 1 ") as refused:
+        await entered(groups, "g").hold(1, 1, 1.5)
+    assert refused.value.retry_after is None
+
+
 def test_the_nearest_group_that_says_so_says_which_policies_may_be_chosen():
     groups, _ = table(
         GroupSettings(name="a", policies=("edf", "srpt")),

@@ -26,7 +26,9 @@ def show_json(value: Any) -> None:
 def show(renderable: Any) -> None:
     """To a terminal, as wide as that is; else as wide as need be."""
     console = Console()
-    console.print(renderable, width=None if console.is_terminal else max(WIDE, console.width))
+    if not console.is_terminal:  # what `print` is told of a width can only narrow it
+        console = Console(width=max(WIDE, console.width))
+    console.print(renderable)
 
 
 def seconds(value: float) -> str:

@@ -74,6 +74,12 @@ class Group:
 
     def check_spend(self, cost: float) -> None:
         left = self.purse.left()
+        if cost > self.purse.limit:  # no refill helps
+            raise LimitExceeded(
+                f"The call may cost {cost:.6g}, and group {self.settings.name!r} may spend no more than "
+                f"{self.settings.spend:.6g} in all of a period.",
+                "Lower max_tokens, or raise the group's `spend`.",
+            )
         if cost > left:
             wait = self.purse.refills_in()
             raise LimitExceeded(
