@@ -156,6 +156,16 @@ def test_a_choice_preempts_and_orders_its_own_only() -> None:
     assert shares.select(1.0, anybody) is urgent
 
 
+def test_who_runs_since_before_it_began_may_have_chosen_what_nobody_offers() -> None:
+    """Its caller is gone, and the core's policy was changed meanwhile."""
+    shares = Shares(Fifo(), make, quantum=QUANTUM)
+    stranger = item(1, policy="srpt", quantum_used=QUANTUM)
+    shares.charge(stranger, 5, 0.0)
+    assert shares.preempt([stranger], 0.0) == []
+    shares.left(stranger, 0.0, ended=True)
+    assert len(shares) == 0
+
+
 def test_at_the_end_of_its_quantum_one_leaves_for_a_queue_that_is_behind() -> None:
     shares = Shares(Fifo(), make, quantum=QUANTUM)
     first, other = item(1), item(2, policy="edf")

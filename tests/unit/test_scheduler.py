@@ -264,6 +264,7 @@ def test_whatever_the_policies_are_and_whenever_they_change_no_call_is_lost(plan
                         b.call(
                             many, pid=number, program=f"p{number % 4}", group="ab"[number % 2],
                             scheduling_class=CLASSES[number % 4], deadline=time.monotonic() + 100 + number,
+                            policy=("", "", "edf", "composed", "srpt")[number % 5],
                         )  # fmt: skip
                     case "tick":
                         await b.core.tick(1)

@@ -72,13 +72,13 @@ class Shares:
 
     def enqueue(self, item: Item, now: float) -> None:
         self._join(item)
-        queue = self._queues[item.policy]
+        queue = self._queue(item)
         if not len(queue):
             self._served[item.policy] = max(self._served[item.policy], self._time)
         queue.enqueue(item, now)
 
     def withdraw(self, item: Item) -> None:
-        self._queues[item.policy].withdraw(item)
+        self._queue(item).withdraw(item)
         self._leave(item)
 
     def select(self, now: float, fits: Callable[[Item], bool]) -> Item | None:
@@ -89,7 +89,9 @@ class Shares:
         return None
 
     def preempt(self, running: Iterable[Item], now: float) -> list[Item]:
-        here = list(running)
+        here = list(running) if len(self) else []
+        for item in here:
+            self.offer(item.policy)
         due: dict[Item, None] = {}
         for name in self._waiting():
             mine = [item for item in here if item.policy == name]
@@ -110,14 +112,14 @@ class Shares:
         return list(due)
 
     def charge(self, item: Item, tokens: int, now: float) -> None:
-        self._queues[item.policy].charge(item, tokens, now)
+        self._queue(item).charge(item, tokens, now)
         weight = self._stakes.of(item.policy) if item in self._known else item.weight
         self._served[item.policy] += tokens / weight
         if not len(self):
             self._time = max(self._time, self._served[item.policy])
 
     def left(self, item: Item, now: float, *, ended: bool) -> None:
-        self._queues[item.policy].left(item, now, ended=ended)
+        self._queue(item).left(item, now, ended=ended)
         if ended:
             self._leave(item)
 
@@ -127,7 +129,7 @@ class Shares:
 
     def level_of(self, item: Item) -> int:
         """Under its own policy."""
-        policy = self._queues[item.policy]
+        policy = self._queue(item)
         return policy.level_of(item) if isinstance(policy, Levelled) else class_rank(item)
 
     def learned(self) -> dict[str, list[float]]:
@@ -148,12 +150,15 @@ class Shares:
         self._served[name] = max(self._served[name], self._time)
         self._time = max(self._time, min(self._served[name], least))
 
+    def _queue(self, item: Item) -> SchedulingPolicy:
+        self.offer(item.policy)  # it may run since before there was this
+        return self._queues[item.policy]
+
     def _waiting(self) -> list[str]:
         return [name for name, queue in self._queues.items() if len(queue)]
 
     def _join(self, item: Item) -> None:
         if item not in self._known:
-            self.offer(item.policy)
             self._known.add(item)
             self._stakes.enter(item, item.policy)
 
