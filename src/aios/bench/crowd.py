@@ -27,6 +27,9 @@ Way = Literal["process", "http"]
 WAYS: tuple[Way, ...] = ("process", "http")
 ANSWER_TOKENS = 8
 SLOTS = 16
+THREADS = 1
+"""Of the engine: a second one would wait for the first at every layer of so small a model, on a core that the
+kernel and the agents need."""
 PROMPT = "agent {0} asks what the others found in the files, and whether there is more to read " * 2
 SETTLED_S = 1.0
 """Until a kernel whose calls are over has written and given back what it held."""
@@ -47,7 +50,7 @@ class Crowd:
         return await (self._inside() if way == "process" else self._outside())
 
     async def _inside(self) -> dict[str, Any]:
-        core = {"name": "tiny", "model": str(self.model), "slots": SLOTS, "context": 512}
+        core = {"name": "tiny", "model": str(self.model), "slots": SLOTS, "context": 512, "threads": THREADS}
         settings = parse({
             "state": {"dir": str(self.folder / "state")}, "cores": [core],
             "processes": {"max_processes": self.agents + 10},
@@ -65,7 +68,8 @@ class Crowd:
     async def _outside(self) -> dict[str, Any]:
         tables = (
             f"[processes]\nmax_processes = {self.agents + 10}\n"
-            f'[[cores]]\nname = "tiny"\nmodel = "{self.model}"\nslots = {SLOTS}\ncontext = 512\n'
+            f'[[cores]]\nname = "tiny"\nmodel = "{self.model}"\nslots = {SLOTS}\n'
+            f"context = 512\nthreads = {THREADS}\n"
         )
         self.folder.mkdir(parents=True, exist_ok=True)
         patience = aiohttp.ClientTimeout(total=None)
