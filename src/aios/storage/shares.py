@@ -71,8 +71,8 @@ class Shares:
         telling which), Forbidden (wrong password)."""
         parts, now = parse(inner), self._store.clock()
         find = (
-            "SELECT s.root, r.name, s.node, s.salt, s.password, s.labels FROM shares s JOIN roots r ON r.id = s.root"
-            " WHERE s.token = ? AND s.expires > ?"
+            "SELECT s.root, r.name, s.node, s.salt, s.password, s.labels FROM shares s"
+            " JOIN roots r ON r.id = s.root WHERE s.token = ? AND s.expires > ?"
         )
         row = await self._store.database.read(lambda db: db.execute(find, (_digest(token), now)).fetchone())
         if row is None:

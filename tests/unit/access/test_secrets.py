@@ -121,6 +121,20 @@ def test_nothing_that_is_told_holds_a_secret(vault: Vault, redactor: Redactor) -
     )
 
 
+@pytest.mark.parametrize("before", [b"", b"a", b"ab", b"abc"])
+def test_a_secret_is_found_in_base64_from_whichever_byte(
+    vault: Vault, redactor: Redactor, before: bytes
+) -> None:
+    secret = "s3cr/t+V~lue?with>more-5f3"
+    vault.put("token", secret)
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        text = encode(before + secret.encode() + b"tail").decode()
+        cleaned = redactor.text(text)
+        assert "[secret:token]" in cleaned
+        assert not any(text[n : n + 8] in cleaned for n in range(4, len(text) - 16))
+    assert redactor.text(secret.encode().hex()) == "[secret:token]"
+
+
 def test_log_records_are_cleaned_with_their_tracebacks(
     vault: Vault, redactor: Redactor, caplog: pytest.LogCaptureFixture
 ) -> None:
