@@ -153,6 +153,9 @@ class GroupSettings(Section, frozen=True):
     """Tokens of prompt and answer together; a call that may need more is refused."""
     classes: tuple[SchedulingClass, ...] = ("interactive", "normal", "batch", "idle")
     """Scheduling classes that its calls may choose."""
+    policies: tuple[str, ...] | None = None
+    """Scheduling policies that its calls may choose instead of the core's; unset: those of the group above, at
+    the top none."""
     spend: float | None = None
     """What calls may cost in a period, at the prices of the cores; a call that may cost more than what is left
     is refused, and told when the budget refills."""
@@ -195,8 +198,8 @@ class BrowserSettings(Section, frozen=True):
     page_chars: int = 6_000
     """Characters of a page that a model is shown at once."""
     memory_mb: int = 4096
-    """Memory of all the browser's processes (resident, shared pages counted in each), MiB; over it, it is
-    ended."""
+    """Memory of all the browser's processes (resident, shared pages counted in each; some 1,300 with two
+    agents), MiB; over it, the largest page is ended."""
 
 
 class ToolSettings(Section, frozen=True):
@@ -302,6 +305,6 @@ class Settings(Section, frozen=True):
     def state_dir(self) -> Path:
         """The state folder, from `[state] dir` or the XDG default. Not created here."""
         if self.state.dir:
-            return Path(self.state.dir).expanduser()
+            return Path(self.state.dir).expanduser().absolute()  # boxes run elsewhere
         base = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
         return Path(base).expanduser() / "aios"
