@@ -86,12 +86,15 @@ class Approvals:
             for id in over[: len(self._all) - self._kept]:
                 del self._all[id]
 
+    def find(self, id: str) -> Approval | None:
+        self._expire(id)
+        return self._all.get(id)
+
     def get(self, id: str) -> Approval:
         """Raises NotFound."""
-        self._expire(id)
-        found = self._all.get(id)
+        found = self.find(id)
         if found is None:
-            raise NotFound(f"There is no approval {id!r}.", "`aios approve list` shows them.")
+            raise unknown(id)
         return found
 
     def list(self, state: ApprovalState | None = None) -> tuple[Approval, ...]:
@@ -151,3 +154,8 @@ class Approvals:
         approval = self._all.get(id)
         if approval is not None and approval.state not in OVER and approval.expires <= self._clock():
             self._all[id] = msgspec.structs.replace(approval, state="expired")
+
+
+def unknown(id: str) -> NotFound:
+    """What is told of an approval that is not there, or that the caller may not know of."""
+    return NotFound(f"There is no approval {id!r}.", "`aios approve list` shows them.")

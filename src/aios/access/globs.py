@@ -25,16 +25,18 @@ def is_literal(pattern: str) -> bool:
 @lru_cache(maxsize=65_536)
 def compiled(pattern: str) -> re.Pattern[str]:
     """To be used with `fullmatch`."""
-    parts = [".*" if part == "*" else "." if part == "?" else re.escape(part) for part in _split(pattern)]
-    return re.compile("".join(parts), re.DOTALL)
+    first, *rest = (_literal(part) for part in re.split(r"\*+", pattern))
+    # Each part at the first place where it fits, for good: nobody's pattern can make the search try all others.
+    inner = "".join(f"(?>.*?{part})" for part in rest[:-1])
+    return re.compile(f"{first}{inner}.*{rest[-1]}" if rest else first, re.DOTALL)
 
 
 def matches(pattern: str, text: str) -> bool:
     return compiled(pattern).fullmatch(text) is not None
 
 
-def _split(pattern: str) -> list[str]:
-    return re.split(r"([*?])", re.sub(r"\*+", "*", pattern))
+def _literal(part: str) -> str:
+    return "".join("." if each == "?" else re.escape(each) for each in part)
 
 
 class Names:

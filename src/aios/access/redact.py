@@ -18,8 +18,8 @@ SHORTEST = 6
 
 
 class Redactor(logging.Filter):
-    """Replaces each secret by `[secret:NAME]`, also as JSON, URLs and base64 write it. As a logging filter it
-    does so with log records. Safe to use from several threads."""
+    """Replaces each secret by `[secret:NAME]`, also as JSON, URLs, base64 and hexadecimal digits write it. As a
+    logging filter it does so with log records. Safe to use from several threads."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -86,7 +86,8 @@ class Redactor(logging.Filter):
 
 
 def _forms(secret: str) -> set[str]:
-    """How a secret may be written. Base64 of it is found where it begins at a byte that base64 begins at."""
+    """How a secret may be written. Base64 of it is found wherever it begins, but for the characters at its ends
+    that other bytes have a part in."""
     if len(secret) < SHORTEST:
         return set()
     plain = {
@@ -99,6 +100,9 @@ def _forms(secret: str) -> set[str]:
         quote_plus(secret, safe="/"),
     }
     raw = secret.encode()
-    whole = base64.b64encode(raw[: len(raw) // 3 * 3]).decode()
-    coded = {whole, whole.replace("+", "-").replace("/", "_")}
+    coded = {raw.hex(), raw.hex().upper()}
+    for shift, known in enumerate((0, 2, 3)):  # characters that what stands before has a part in
+        usable = (shift + len(raw)) // 3 * 3 - shift
+        text = base64.b64encode(b"\0" * shift + raw[:usable]).decode()[known:]
+        coded |= {text, text.replace("+", "-").replace("/", "_")}
     return {form for form in plain | coded if len(form) >= SHORTEST}

@@ -23,7 +23,7 @@ from aios.access.files import write_private
 from aios.access.globs import Names
 from aios.access.master import MasterKey
 from aios.access.redact import SHORTEST, Redactor
-from aios.errors import BadRequest, ConfigError, Forbidden, NotFound
+from aios.errors import BadRequest, ConfigError, NotFound
 from aios.syscalls import Record
 
 NONCE = 12
@@ -100,12 +100,12 @@ class Vault:
         return frozenset(found)
 
     def inject(self, value: Any, subject: Subject, admin: bool = False) -> Any:
-        """The same plain data with the values of its handles. Raises Forbidden, NotFound: the agent may not
-        use one, which looks like one that is not there to an agent that may use none."""
+        """The same plain data with the values of its handles. Raises NotFound: there is none of that
+        name, or the agent may not use it."""
 
         def opened(name: str) -> str:
             if not (admin or self._may_use(name, subject)):
-                raise _unknown(name) if name not in self._sealed else _refused(name)
+                raise _unknown(name)
             return self._values[name]
 
         return _replaced(value, opened)
@@ -163,8 +163,5 @@ def _replaced(value: Any, by: Callable[[str], str]) -> Any:
 
 
 def _unknown(name: str) -> NotFound:
-    return NotFound(f"There is no secret {name!r}.", "`aios secrets list` shows their names.")
-
-
-def _refused(name: str) -> Forbidden:
-    return Forbidden(f"This agent may not use the secret {name!r}.", "`aios secrets set` says who may.")
+    mend = "`aios secrets list` shows their names, `aios secrets set` says who may use one."
+    return NotFound(f"There is no secret {name!r} that this agent may use.", mend)

@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
+
 from aios.kernel.pcb import Process
 from aios.storage.paths import one
 from aios.syscalls import Call, kind
+from aios.syscalls.memory_records import Exported
 
-MANY = ("entries", "hits", "notes", "blocks")
+MANY = ("entries", "hits", "notes", "blocks", "facts", "learned", "ended", "nodes", "links")
 """Fields of results that hold several memories."""
+
+
+class _Line(msgspec.Struct):
+    id: str
 
 
 def touched(process: Process, call: Call[Any], result: Any) -> Iterator[str]:
@@ -20,6 +27,12 @@ def touched(process: Process, call: Call[Any], result: Any) -> Iterator[str]:
             if path := getattr(call, field, None):
                 yield f"file:{process.agent}:{one(path)}"
         return
+    if isinstance(result, Exported):
+        for line in result.data.splitlines()[1:]:
+            yield f"memory:{msgspec.json.decode(line, type=_Line).id}"
+    for id in (getattr(call, "other", ""), *(getattr(result, "ids", None) or ())):
+        if id:
+            yield f"memory:{id}"
     for holder in (call, result, getattr(result, "info", None)):
         if id := getattr(holder, "id", None):
             yield f"memory:{id}"

@@ -178,7 +178,8 @@ class GroupTable:
         self._keep = keep
         self._groups: dict[str, Group] = {}
         for each in sorted(settings, key=lambda one: one.name.count("/")):
-            self._groups[each.name] = Group(each, self._nearest(each.name.rpartition("/")[0]))
+            self._groups[each.name] = Group(each, self._nearest(_above(each.name)))
+        self._weights = _weights(self._groups)
 
     def restore(self, rows: Iterable[GroupRow]) -> None:
         """What was spent before, in periods that go on."""
@@ -232,8 +233,8 @@ class GroupTable:
             here = "/".join(parts[:depth])
             group = self._groups.get(here)
             weight = group.settings.weight if group else 1.0
-            siblings = [g.settings.weight for name, g in self._groups.items() if _beside(name, here)]
-            share *= weight if depth == 1 else weight / (weight + sum(siblings))
+            others = 0.0 if group else weight  # with settings it is among those that are summed up
+            share *= weight if depth == 1 else weight / (self._weights.get(_above(here), 0.0) + others)
         return share
 
     def set(self, settings: GroupSettings) -> GroupInfo:
@@ -241,11 +242,13 @@ class GroupTable:
         group = self._groups.get(settings.name)
         if group is not None:
             group.apply(settings)
+            self._weights = _weights(self._groups)
             return group.info()
-        group = self._groups[settings.name] = Group(settings, self._nearest(settings.name.rpartition("/")[0]))
+        group = self._groups[settings.name] = Group(settings, self._nearest(_above(settings.name)))
         for name, other in self._groups.items():  # those below have a nearer parent now
             if name != settings.name:
-                other.parent = self._nearest(name.rpartition("/")[0])
+                other.parent = self._nearest(_above(name))
+        self._weights = _weights(self._groups)
         return group.info()
 
     def change(self, name: str, given: Mapping[str, Any]) -> GroupInfo:
@@ -270,7 +273,7 @@ class GroupTable:
         while name:
             if group := self._groups.get(name):
                 return group
-            name = name.rpartition("/")[0]
+            name = _above(name)
         return None
 
 
@@ -289,9 +292,16 @@ def _checked(settings: GroupSettings) -> GroupSettings:
     return settings
 
 
-def _beside(name: str, other: str) -> bool:
-    """Whether two groups have the same one above them."""
-    return name != other and name.rpartition("/")[0] == other.rpartition("/")[0]
+def _above(name: str) -> str:
+    return name.rpartition("/")[0]
+
+
+def _weights(groups: Mapping[str, Group]) -> dict[str, float]:
+    """The sum of weights of the groups below each name: once a change, for each call asks for it."""
+    found: dict[str, float] = {}
+    for name, group in groups.items():
+        found[_above(name)] = found.get(_above(name), 0.0) + group.settings.weight
+    return found
 
 
 def _bucket(per_minute: float | None) -> Bucket | None:

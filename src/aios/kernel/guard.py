@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -62,6 +62,8 @@ class Guard:
         self._settings = settings
         self._subjects: dict[int, Subject] = {}
         self._archiving = asyncio.Lock()
+        self.unlabel: Callable[[str, str, tuple[str, ...] | None], Awaitable[object]] = _nowhere
+        """Takes labels off a file of an owner; the store's."""
 
     def open(self, journal: Journal, processes: ProcessTable, rows: Iterable[AccessRow]) -> None:
         """Take over what an earlier kernel left."""
@@ -170,11 +172,9 @@ class Guard:
     async def answer(self, by: Process, id: str, answer: Answer, reason: str = "") -> Approval:
         """Answer an approval in the name of a process. Raises Forbidden (it may not), Conflict, NotFound,
         JournalUnavailable."""
-        asked = self.approvals.get(id)
-        group = asked.agent.partition(":")[0]
-        decision = self.decide(
-            by, "approval.answer", f"approval:{id}", {"owner": asked.agent, "owner_group": group}
-        )
+        asked = self.approvals.find(id)  # who may not answer does not learn whether there is one
+        facts = NO_FACTS if asked is None else _of(asked.agent)
+        decision = self.decide(by, "approval.answer", f"approval:{id}", facts)
         if decision.effect != "allow":
             refused = Decision(effect="deny", rule=decision.rule, why=decision.why)
             await self.pass_(by, "approval.answer", f"approval:{id}", refused, dict)
@@ -182,10 +182,14 @@ class Guard:
 
     # -- labels ------------------------------------------------------------------------------------
 
-    def saw(self, process: Process, facts: Facts = NO_FACTS, resource: str = "") -> None:
-        """The agent of a process has seen what a call returned: what the facts say, what `resource` holds."""
+    def saw(
+        self, process: Process, facts: Facts = NO_FACTS, resource: str = "", labels: Iterable[str] = ()
+    ) -> None:
+        """The agent of a process has seen what a call returned: what the facts say, what `resource` holds, what
+        had these `labels`."""
         # By agent and not by process: to exit and come back must not wash anything off.
-        labels, name = from_facts(facts) | self.labels.of(resource), f"agent:{process.agent}"
+        name = f"agent:{process.agent}"
+        labels = from_facts(facts).union(self.labels.of(resource), labels)
         if labels and self.labels.add(name, labels):
             self._subjects.clear()
             self._journal.access([self._label_row(name)])
@@ -198,7 +202,12 @@ class Guard:
     async def declassify(self, process: Process, name: str, labels: tuple[str, ...] | None = None) -> None:
         """Take labels (None: all) off `agent:group:name` or a resource. It is asked for. Raises as `admit`."""
         asked = {"name": name, "labels": None if labels is None else sorted(labels)}
-        decided = await self.check(process, "label.declassify", name, asked)
+        kind, _, rest = name.partition(":")
+        owner = ":".join(rest.split(":")[:2])
+        facts = NO_FACTS if kind not in ("agent", "file") else _of(owner)
+        decided = await self.check(process, "label.declassify", name, asked, facts)
+        if kind == "file":
+            await self.unlabel(owner, rest[len(owner) + 1 :], labels)
         if self.labels.remove(name, labels):
             self._subjects.clear()
         await self._journal.commit_access([self._label_row(name)], [decided])
@@ -303,6 +312,14 @@ def _audited(
         effect=decision.effect, rule=decision.rule, call=call,
         why=decision.why if decision.effect != "allow" or by else "", by=by, digest=digest,
     )  # fmt: skip
+
+
+async def _nowhere(owner: str, path: str, labels: tuple[str, ...] | None) -> None:
+    return None
+
+
+def _of(agent: str) -> Facts:
+    return {"owner": agent, "owner_group": agent.partition(":")[0]}
 
 
 def _owned(owner: str) -> Facts:

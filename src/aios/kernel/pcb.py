@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from typing import Any
 import msgspec
 
 from aios.context.seating import Place
-from aios.errors import BadRequest, Forbidden
+from aios.errors import BadRequest, Forbidden, NotFound
 from aios.kernel.active import Active
 from aios.kernel.limits import Budget
 from aios.kernel.records import ProcessRow
@@ -27,6 +28,7 @@ from aios.syscalls import (
 )
 
 GONE = frozenset[ProcessState]({"exited", "killed"})
+_GROUP = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 TRANSITIONS: Mapping[ProcessState, frozenset[ProcessState]] = {
     "idle": frozenset({"ready", "running", "paused", "exited", "killed"}),
     "ready": frozenset({"idle", "running", "paused", "exited", "killed"}),
@@ -151,6 +153,17 @@ def check_name(name: str, param: str) -> str:
     return name
 
 
+def check_group(group: str) -> str:
+    """Raises BadRequest for what can't name a privilege group: an agent is told by `group:name`, and no group
+    may look like a part of another's."""
+    if not all(_GROUP.fullmatch(part) for part in group.split("/")):
+        mend = (
+            "Use up to 64 letters, digits, '.', '_' or '-', the first a letter or digit; '/' before one below."
+        )
+        raise BadRequest(f"{group!r} can't be the group of a process.", mend, param="group")
+    return group
+
+
 def check_nice(nice: int) -> int:
     """Raises BadRequest."""
     if not -20 <= nice <= 19:
@@ -175,3 +188,15 @@ def within(parent: Limits, asked: Limits) -> Limits:
         tokens=parent.tokens if asked.tokens is None else asked.tokens,
         concurrency=parent.concurrency if asked.concurrency is None else asked.concurrency,
     )
+
+
+def unknown(pid: int) -> NotFound:
+    """What is told of a process that is not there, or that the caller may not know of."""
+    return NotFound(f"There is no process {pid}.", "`aios ps --all` lists them.", param="pid")
+
+
+def account(parent: Process | None, name: str, group: str) -> tuple[str, str]:
+    """Whose share of the table a process is in: the agent's that stands above it, by tree and by name."""
+    while parent is not None and parent.parent is not None:
+        name, group, parent = parent.name, parent.group, parent.parent
+    return name.partition("/")[0], group

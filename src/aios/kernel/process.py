@@ -8,23 +8,26 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
 
 from aios.access.keys import ADMIN_GROUP
 from aios.config import ProcessSettings
 from aios.context.seating import Place
-from aios.errors import Cancelled, Conflict, Forbidden, LimitExceeded, NotFound, ProcessKilled
+from aios.errors import Cancelled, Conflict, Forbidden, LimitExceeded, ProcessKilled
 from aios.events import Dispatched, Event, EventBus, Finished, Interrupted, ProcessChanged
 from aios.kernel.active import Active
 from aios.kernel.limits import Budget, Charge
-from aios.kernel.pcb import TRANSITIONS, Process, check_name, check_nice, within
+from aios.kernel.pcb import TRANSITIONS, Process, account, check_group, check_name, check_nice, unknown, within
 from aios.kernel.records import ProcessRow
 from aios.scheduler.ticket import Standing
 from aios.syscalls import Limits, ProcessInfo, ProcessState, SchedulingClass, Spawn, Timings, Usage
 
 KERNEL = 1
 """Pid of the process that is the kernel itself."""
+FEW = 16
+"""Processes that an agent may have, with those below it, however few there may be in all."""
 KEPT = 1000
 """So many processes that are gone stay in the table for `ps --all`."""
 
@@ -48,6 +51,7 @@ class ProcessTable:
         self._kv_of, self._standings, self._keep, self._tell_gone = kv_of, standings, keep, gone
         self._pids = itertools.count(KERNEL + 1)
         self._live = 0
+        self._accounts = Counter[tuple[str, str]]()
         self._kept: dict[int, None] = {}
         self._names: dict[tuple[str, str], dict[int, None]] = {}
         now = time.time()
@@ -81,7 +85,7 @@ class ProcessTable:
         """Raises NotFound."""
         process = self._table.get(pid)
         if process is None:
-            raise NotFound(f"There is no process {pid}.", "`aios ps --all` lists them.", param="pid")
+            raise unknown(pid)
         return process
 
     def living(self, pid: int) -> Process:
@@ -301,11 +305,14 @@ class ProcessTable:
         limits: Limits, *, program: str, attached: bool,
     ) -> Process:  # fmt: skip
         check_name(name, "name")
-        check_name(group, "group")
+        check_group(group)
         most = self._settings.max_processes
         if self._live >= most:
             mend = "End some, or raise max_processes of [processes]."
             raise LimitExceeded(f"There are {most} live processes already.", mend)
+        if group != ADMIN_GROUP and self._accounts[account(parent, name, group)] >= max(FEW, most // 2):
+            mend = "End some: the other half is for the other agents."
+            raise LimitExceeded(f"This agent and those below it are half of {most} processes.", mend)
         pid, now = next(self._pids), time.time()
         budget = self._budget(pid, limits, parent, (0, 0))
         process = Process(
@@ -326,6 +333,7 @@ class ProcessTable:
             process.parent.children[process.pid] = process
         if not process.gone:
             self._live += 1
+            self._accounts[account(process.parent, process.name, process.group)] += 1
             self._names.setdefault((process.name, process.group), {})[process.pid] = None
 
     def _end(self, process: Process, state: Literal["exited", "killed"], reason: str) -> None:
@@ -341,6 +349,7 @@ class ProcessTable:
 
     def _leave(self, process: Process) -> None:
         self._live -= 1
+        self._accounts[account(process.parent, process.name, process.group)] -= 1
         pids = self._names[process.name, process.group]
         del pids[process.pid]
         if not pids:

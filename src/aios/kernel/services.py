@@ -28,10 +28,16 @@ from aios.kernel.process import ProcessTable
 from aios.kernel.records import Entry, encode
 from aios.kernel.visit import STOPPED
 from aios.syscalls import READ_ONLY, Call, Timings, Usage, kind, memory, storage
+from aios.syscalls.flow import flowing
 
 LOSING = (storage.Purge, storage.ForgetVersions, storage.DropSnapshot, memory.Delete, memory.Clear)
 """Calls that nothing brings back. Of a deleted file the bin has all, of an overwritten one its versions."""
 IRREVERSIBLE = MappingProxyType({"irreversible": True})
+READING = (*READ_ONLY, memory.EditBlock, memory.ReviseNote, memory.LinkNotes, memory.LearnFacts)
+"""Calls that are answered by what was there."""
+SENDING = (storage.ShareFile,)
+"""Calls after which who is no agent can read it."""
+SINK = MappingProxyType({"sink": True})
 
 Handler = Callable[[Process, Any], Awaitable[Any]]
 
@@ -91,11 +97,13 @@ class Services:
 
         with Ending(over):
             await self._processes.going(process)
-            facts = IRREVERSIBLE if isinstance(call, LOSING) else None
+            facts = IRREVERSIBLE if isinstance(call, LOSING) else SINK if isinstance(call, SENDING) else None
             park = None if wanted is None else self._parks(id, process, tag, wanted)
             decided = await self._guard.admit(process, call, id=id, facts=facts, park=park)
             async with service.lane.turn(process.agent):
-                result = await service.table[type(call)](process, call)
+                with flowing(self._guard.subject(process).labels) as flow:
+                    result = await service.table[type(call)](process, call)
+            self._guard.saw(process, labels=flow.seen)
             await self._flow(process, call, result)
             if wanted is not None and isinstance(call, LOSING):
                 self._keyed[id] = _Keyed(wanted, encode(result))
@@ -114,11 +122,11 @@ class Services:
         return park
 
     async def _flow(self, process: Process, call: Call[Any], result: Any) -> None:
-        """Labels go with what was read and written."""
+        """Labels go with memories that were read and written; with files they go in the store."""
         for name in touched(process, call, result) if self._guard.labels else ():
-            if isinstance(call, READ_ONLY):
+            if isinstance(call, READING):
                 self._guard.saw(process, resource=name)
-            else:
+            if not isinstance(call, READ_ONLY) and name.startswith("memory:"):
                 await self._guard.wrote(process, name)
 
     def _record(

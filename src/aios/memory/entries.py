@@ -280,10 +280,14 @@ def check_quota(db: Connection, owner: int, size: int, entries: int, limits: Mem
 
 def check_pins(db: Connection, owner: int, limits: MemoryLimits) -> None:
     """Raises LimitExceeded if what is pinned leaves no room to page: more than `low` of a budget."""
+    (name,) = db.execute("SELECT name FROM owners WHERE number = ?", (owner,)).fetchone()
+    # With its sub-agents (`ann/web`): whoever makes more of them gets no more room.
+    group, colon, agent = name.partition(":")
+    above = f"{group}{colon}{agent.partition('/')[0]}"
     mine, total = db.execute(
-        "SELECT coalesce(sum(size) FILTER (WHERE owner = ?), 0), coalesce(sum(size), 0) FROM entries"
-        " WHERE pinned",
-        (owner,),
+        "SELECT coalesce(sum(e.size) FILTER (WHERE o.name = ?1 OR substr(o.name, 1, ?2) = ?1 || '/'), 0),"
+        " coalesce(sum(e.size), 0) FROM entries e JOIN owners o ON o.number = e.owner WHERE e.pinned",
+        (above, len(above) + 1),
     ).fetchone()
     room = int(limits.low * limits.ram_agent_bytes)
     if mine > room or total > limits.low * limits.ram_bytes:

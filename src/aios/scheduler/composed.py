@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
-from aios.scheduler.counters import Counters
+from aios.scheduler.counters import Counters, Turns
 from aios.scheduler.gittins import Sizes
 from aios.scheduler.policy import Item, class_rank
 from aios.scheduler.pressure import Pressure
@@ -56,6 +57,7 @@ class Composed:
         self._groups = Counters()
         self._known: set[Item] = set()
         self._queues: dict[tuple[int, str], ReadyQueue] = {}
+        self._turns: dict[int, Turns] = {}
         self._places: dict[Item, tuple[int, str]] = {}
         self._waiting = ReadyQueue()
         self._programs: dict[str, Program] = {}
@@ -74,9 +76,12 @@ class Composed:
         self._take(item)
         if self._pressure.came(item):
             self._reorder()
-        place = self._places[item] = class_rank(item), item.group
+        rank, group = place = self._places[item] = class_rank(item), item.group
         if place not in self._queues:
             self._queues[place] = ReadyQueue()
+            if rank not in self._turns:
+                self._turns[rank] = Turns(self._groups)
+            self._turns[rank].add(group)
         self._queues[place].push(item, self._key(item))
         self._waiting.push(item, item.queued)
 
@@ -91,12 +96,13 @@ class Composed:
         return item
 
     def preempt(self, running: Iterable[Item], now: float) -> list[Item]:
-        heads = sorted(self._standing(first) for queue in self._queues.values() if (first := queue.first()))
+        seated = list(running)
+        heads = sorted(map(self._standing, self._next(len(seated))))
         if not heads:
             return []
         starving = self._starving(now)
         due: list[Item] = []
-        for item in sorted(running, key=lambda item: (*self._standing(item), item.quantum_used), reverse=True):
+        for item in sorted(seated, key=lambda item: (*self._standing(item), item.quantum_used), reverse=True):
             better = heads[0] < self._standing(item) if heads else False
             outclassed = better and heads[0][0] < class_rank(item) and item not in self._relieved
             if outclassed or (item.quantum_used >= self._quantum and (better or starving)):
@@ -190,10 +196,21 @@ class Composed:
         return oldest is not None and now - oldest.queued >= self._starve_s and self._owed <= 0
 
     def _best(self, fits: Callable[[Item], bool]) -> Item | None:
-        for key in sorted(self._queues, key=lambda key: (key[0], self._groups[key[1]])):
-            if item := self._queues[key].pop(fits):
+        for rank in sorted(self._turns):
+            if item := self._turns[rank].find(partial(self._pop, rank, fits)):
                 return item
         return None
+
+    def _pop(self, rank: int, fits: Callable[[Item], bool], group: str) -> Item | None:
+        return self._queues[rank, group].pop(fits)
+
+    def _next(self, count: int) -> Iterator[Item]:
+        """The first items of the first `count` groups, by rules 1 and 2."""
+        for rank in sorted(self._turns):
+            for group in self._turns[rank].first(count):
+                count -= 1
+                if item := self._queues[rank, group].first():
+                    yield item
 
     def _take(self, item: Item) -> None:
         """Out of all queues."""
@@ -205,6 +222,7 @@ class Composed:
         queue.discard(item)
         if not queue:
             del self._queues[place]
+            self._turns[place[0]].discard(place[1])
 
     def _forget(self, item: Item) -> None:
         if item in self._known:

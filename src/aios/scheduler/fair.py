@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from aios.scheduler.counters import Counters
+from aios.scheduler.counters import Counters, Turns
 from aios.scheduler.policy import Item
 from aios.scheduler.ready import ReadyQueue
 
@@ -26,12 +26,16 @@ class Fair:
         self._counters = Counters()
         self._known: set[Item] = set()
         self._queues: dict[str, ReadyQueue] = {}
+        self._turns = Turns(self._counters)
 
     def enqueue(self, item: Item, now: float) -> None:
         if item not in self._known:
             self._known.add(item)
             self._counters.enter(item.group)
-        self._queues.setdefault(item.group, ReadyQueue()).push(item, item.queued)
+        if item.group not in self._queues:
+            self._queues[item.group] = ReadyQueue()
+            self._turns.add(item.group)
+        self._queues[item.group].push(item, item.queued)
 
     def withdraw(self, item: Item) -> None:
         if item.group in self._queues:
@@ -40,18 +44,18 @@ class Fair:
         self._forget(item)
 
     def select(self, now: float, fits: Callable[[Item], bool]) -> Item | None:
-        for group in sorted(self._queues, key=lambda group: self._counters[group]):
-            if item := self._queues[group].pop(fits):
-                self._prune(group)
-                return item
-        return None
+        item = self._turns.find(lambda group: self._queues[group].pop(fits))
+        if item:
+            self._prune(item.group)
+        return item
 
     def preempt(self, running: Iterable[Item], now: float) -> list[Item]:
         furthest = sorted(
             (item for item in running if item.quantum_used >= self._quantum),
             key=lambda item: (-self._counters[item.group], -item.quantum_used, item.id),
         )
-        behind = sorted(self._counters[group] for group, queue in self._queues.items() for _ in queue)
+        next_ones = self._turns.first(len(furthest))
+        behind = [self._counters[group] for group in next_ones for _ in self._queues[group]]
         return [
             item for item, least in zip(furthest, behind, strict=False) if least <= self._counters[item.group]
         ]
@@ -72,6 +76,7 @@ class Fair:
     def _prune(self, group: str) -> None:
         if not self._queues[group]:
             del self._queues[group]
+            self._turns.discard(group)
 
     def _forget(self, item: Item) -> None:
         if item in self._known:

@@ -14,13 +14,13 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from aios.access.approvals import Answer, Approval, ApprovalState, Standing
+from aios.access.approvals import Answer, Approval, ApprovalState, Standing, unknown
 from aios.access.archive import Archived
 from aios.access.audit import AuditReport, AuditRow
 from aios.access.decision import agent_id
 from aios.access.grants import Granted
 from aios.access.secrets import SecretInfo
-from aios.errors import BadRequest, NotFound
+from aios.errors import BadRequest
 from aios.events import ApprovalAsked, KernelChanged
 from aios.kernel.identities import AgentInfo, agents
 from aios.server import body, sse
@@ -159,7 +159,7 @@ class Access:
         mine = self._whose(request)
         found = self._kernel.guard.approvals.get(request.path_params["id"])
         if mine is not None and found.agent != mine:
-            raise NotFound(f"There is no approval {found.id!r}.")
+            raise unknown(found.id)
         return body.reply(found)
 
     async def answer(self, request: Request) -> Response:

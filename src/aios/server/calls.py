@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 PIECE = 1 << 20
 """Bytes of a file that are read at once."""
-_RANGE = re.compile(r"bytes=(\d+)-(\d*)")
+_RANGE = re.compile(r"bytes=(\d{1,18})-(\d{0,18})", re.ASCII)
 
 
 class RootList(msgspec.Struct, frozen=True):

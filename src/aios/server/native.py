@@ -15,6 +15,7 @@ from aios.access.keys import Agent
 from aios.config import GroupSettings
 from aios.errors import Forbidden, NotFound
 from aios.events import AnyEvent, Event, KernelChanged, Lost
+from aios.kernel.pcb import unknown
 from aios.server import body, sse
 from aios.server.auth import Caller, Credentials, Gate
 from aios.server.endpoint import Endpoint
@@ -154,7 +155,7 @@ class Native:
         pid = _pid(request)
         info = self._kernel.processes.info(pid)
         if not known.admin and info.group != known.group:
-            raise NotFound(f"There is no process {pid}.", param="pid")
+            raise unknown(pid)
         return body.reply(info)
 
     async def kill(self, request: Request) -> Response:
@@ -270,6 +271,8 @@ class Native:
             return caller.pid
         if caller.admin or (info.group == caller.group and info.name.startswith(f"{caller.name}/")):
             return self._gate.operator()
+        if info.group != caller.group:
+            raise unknown(pid)
         mend = "A process may signal itself and those below it; others take a key of group 'admin'."
         raise Forbidden(f"{caller.name!r} may not signal process {pid}.", mend)
 

@@ -91,7 +91,7 @@ def _password(request: Request) -> str | None:
 def _list(found: Shared, page: Page, here: str) -> str:
     title = html.escape(found.stat.path.rpartition("/")[2] or "Files")
     rows = [f"<!doctype html><meta charset=utf-8><title>{title}</title><h1>{title}</h1><ul>"]
-    for entry in page.entries:
+    for entry in filter(found.opens, page.entries):
         name = entry.path.rpartition("/")[2]
         mark = "/" if entry.kind == "dir" else ""
         rows.append(f'<li><a href="{html.escape(here)}/{quote(name, safe="")}">{html.escape(name)}{mark}</a>')

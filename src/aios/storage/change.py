@@ -23,13 +23,15 @@ from aios.syscalls.storage_records import Kind, Stat
 
 
 class Change(Tree):
-    """A change by `author` in the view of `root`. All that one change does to a root bears one number."""
+    """A change by `author`, who has seen what `labels` say, in the view of `root`. All that one change does to
+    a root bears one number."""
 
     def __init__(
-        self, db: sqlite3.Connection, root: int, now: float, author: str, limits: StorageLimits
-    ) -> None:
+        self, db: sqlite3.Connection, root: int, now: float, author: str, limits: StorageLimits,
+        labels: Iterable[str] = (),
+    ) -> None:  # fmt: skip
         super().__init__(db, root, now)
-        self.author, self.limits = author, limits
+        self.author, self.limits, self.labels = author, limits, frozenset(labels)
         self._numbers: dict[int, int] = {}
         self._touched = 0
 
@@ -80,11 +82,14 @@ class Change(Tree):
         self, place: Place, op: str, *,
         manifest: int | None = None, size: int = 0, meta: Meta | None = None, target: str | None = None,
     ) -> None:  # fmt: skip
-        """Give the node at `place` a newest version, and charge its root for it. Raises Forbidden,
-        QuotaExceeded."""
+        """Give the node at `place` a newest version, and charge its root for it. It has the labels of the one
+        before, of what it is made from, and of its author. Raises Forbidden, QuotaExceeded."""
         self.check_writable(place)
         number = self.number(place.root)
         meta = meta or Meta()
+        labels = self.labels.union(meta.labels, self.meta(place).labels)
+        if len(labels) > len(meta.labels):
+            meta = msgspec.structs.replace(meta, labels=tuple(sorted(labels)))
         text = msgspec.json.encode(meta).decode() if meta != Meta() else None
         self.db.execute(
             "INSERT INTO versions (node, seq, root, manifest, size, at, author, op, meta, target)"

@@ -6,6 +6,7 @@ Weinberger et al. 2009), and the result says which."""
 from __future__ import annotations
 
 import asyncio
+import heapq
 import json
 import math
 import re
@@ -38,6 +39,8 @@ STARTS, MOST_STARTS, FEW = 4, 32, 200
 """Starts of a clustering: the most for `FEW` files, where they cost nothing and one bad start shows."""
 SAMPLE = 400
 MOST_GROUPS = 10
+MOST_MATCHES = 10_000
+"""Pairs of one join."""
 
 By = Literal["words", "meaning"]
 Vectors = NDArray[np.float32]
@@ -72,19 +75,10 @@ class Grouping:
         first, _ = await self._documents(owner, Filter(under=left))
         second, _ = await self._documents(owner, Filter(under=right))
         by, vectors = await asyncio.to_thread(_vectors, [*first, *second])
-        cosines = vectors[: len(first)] @ vectors[len(first) :].T
-        pairs = [
-            (float(cosines[a, b]), first[a].path, second[b].path)
-            for a, b in np.argwhere(cosines >= least).tolist()
-            if first[a].path != second[b].path
-        ]
-        pairs.sort(key=lambda pair: (-pair[0], pair[1], pair[2]))
-        return Matches(
-            matches=tuple(
-                Match(left=a, right=b, score=round(score, 6)) for score, a, b in pairs[: max(0, limit)]
-            ),
-            by=by,
+        matches = await asyncio.to_thread(
+            _alike, first, second, vectors, least, min(max(0, limit), MOST_MATCHES)
         )
+        return Matches(matches=matches, by=by)
 
     async def _documents(self, owner: str, where: Filter) -> tuple[list[_Document], tuple[str, ...]]:
         """Indexed files with text, and the paths of the others."""
@@ -97,7 +91,7 @@ class Grouping:
                     f"These are {len(nodes)} files; at most {FILES}.", "Choose a smaller folder."
                 )
             places = ((node, locate(tree, scopes, node)) for node in nodes)
-            return [(node, place.shown) for node, place in places if place is not None]
+            return [(node, tree.stat(place).path) for node, place in places if place is not None]
 
         paths = dict(await self._store.look(owner, get))
         found = await self._index.read(lambda db: _read(db, paths))
@@ -119,6 +113,20 @@ def _read(db: sqlite3.Connection, paths: dict[int, str]) -> list[_Document]:
         count.update(_words(text))
         vectors.setdefault(node, []).append(None if vector is None else np.frombuffer(vector, np.float32))
     return [_Document(paths[node], count, _mean(vectors[node])) for node, count in words.items() if count]
+
+
+def _alike(
+    left: Sequence[_Document], right: Sequence[_Document], vectors: Vectors, least: float, limit: int
+) -> tuple[Match, ...]:
+    """The `limit` pairs that are most alike, row by row: all pairs of two large folders are too many to
+    hold."""
+    best: list[tuple[float, str, str]] = []
+    for one, row in zip(left, vectors[: len(left)] @ vectors[len(left) :].T, strict=True):
+        near: list[int] = np.flatnonzero(row >= least).tolist()
+        best += [(-float(row[b]), one.path, right[b].path) for b in near if right[b].path != one.path]
+        if len(best) > 4 * MOST_MATCHES:
+            best = heapq.nsmallest(limit, best)
+    return tuple(Match(left=a, right=b, score=round(-score, 6)) for score, a, b in heapq.nsmallest(limit, best))
 
 
 def _words(text: str) -> list[str]:

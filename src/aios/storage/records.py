@@ -53,6 +53,12 @@ class Shared(Record, frozen=True):
 
     owner: str
     stat: Stat
+    labels: frozenset[str] = frozenset()
+    """What the owner had seen when it shared."""
+
+    def opens(self, stat: Stat) -> bool:
+        """Whether the link is also for this: nothing that came to be private since goes out by it."""
+        return self.labels.issuperset(stat.labels)
 
 
 class Meta(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -60,3 +66,5 @@ class Meta(msgspec.Struct, frozen=True, omit_defaults=True):
 
     tags: tuple[str, ...] = ()
     about: dict[str, str] = msgspec.field(default_factory=dict[str, str])
+    labels: tuple[str, ...] = ()
+    """What those who wrote it, and the versions before it, had seen."""

@@ -7,6 +7,7 @@ owner's tree again: an index that is behind shows nothing that is no longer ther
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import re
 import sqlite3
@@ -161,17 +162,15 @@ def select(db: sqlite3.Connection, scope: Scope, where: Filter) -> list[int]:
         if value is not None:
             tests.append(test)
             values[test.split(":")[1]] = value
-    tests.append(
-        "EXISTS (SELECT 1 FROM entries e WHERE e.node = n.id AND e.died = :live"
-        " AND (:pattern = '' OR e.name GLOB :pattern))"
-    )
-    values["pattern"] = where.name.replace("[!", "[^")
     rows = db.execute(
-        f"{inside}SELECT n.id FROM nodes n JOIN versions v ON v.node = n.id AND v.seq = n.head"
-        f" WHERE {' AND '.join(tests)} ORDER BY v.at DESC, n.id DESC",
+        f"{inside}SELECT n.id, e.name FROM nodes n JOIN versions v ON v.node = n.id AND v.seq = n.head"
+        f" JOIN entries e ON e.node = n.id AND e.died = :live WHERE {' AND '.join(tests)}"
+        " ORDER BY v.at DESC, n.id DESC",
         values,
     )
-    return [node for (node,) in rows]
+    # Not by GLOB, which tries all ways to share a name among the stars of a pattern.
+    fits = re.compile(fnmatch.translate(where.name or "*")).match
+    return [node for node, name in rows if fits(name)]
 
 
 # -- in which order ---------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import json
 import secrets
 import sqlite3
 
@@ -18,6 +19,7 @@ from aios.storage.paths import Parts, parse, parse_inner, show
 from aios.storage.records import Shared
 from aios.storage.store import Store
 from aios.storage.tree import Place, Tree
+from aios.syscalls.flow import current
 from aios.syscalls.storage_records import ShareInfo
 
 SALT_BYTES = 16
@@ -43,6 +45,7 @@ class Shares:
         token = secrets.token_urlsafe(24)
         salt = secrets.token_bytes(SALT_BYTES) if password else None
         hashed = await self._scrypt(password, salt) if salt else None
+        labels = json.dumps(sorted(current().given))
 
         def go(change: Change) -> ShareInfo:
             place = change.find(parts)
@@ -51,9 +54,9 @@ class Shares:
                     f"{place.shown} is in a shared root.", "ShareInfo it from that root, or a copy of it."
                 )
             id: int = change.db.execute(
-                "INSERT INTO shares (root, node, token, created, expires, salt, password)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING id",
-                (change.root, place.node, _digest(token), now, expires, salt, hashed),
+                "INSERT INTO shares (root, node, token, created, expires, salt, password, labels)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+                (change.root, place.node, _digest(token), now, expires, salt, hashed, labels),
             ).fetchone()[0]
             return ShareInfo(
                 id=id, path=place.shown, created=now, expires=expires, password=bool(password), token=token
@@ -64,22 +67,28 @@ class Shares:
     async def resolve(self, token: str, *, password: str = "", inner: str = "/") -> Shared:
         """What the token opens; in a shared folder, `inner` of it. Nothing outside of it, whatever links say.
 
-        Raises NotFound (unknown, over, revoked, in the bin: no telling which), Forbidden (wrong password)."""
+        Raises NotFound (unknown, over, revoked, in the bin, of labels that its owner had not when it shared: no
+        telling which), Forbidden (wrong password)."""
         parts, now = parse(inner), self._store.clock()
         find = (
-            "SELECT s.root, r.name, s.node, s.salt, s.password FROM shares s JOIN roots r ON r.id = s.root"
-            " WHERE s.token = ? AND s.expires > ?"
+            "SELECT s.root, r.name, s.node, s.salt, s.password, s.labels FROM shares s"
+            " JOIN roots r ON r.id = s.root WHERE s.token = ? AND s.expires > ?"
         )
         row = await self._store.database.read(lambda db: db.execute(find, (_digest(token), now)).fetchone())
         if row is None:
             raise _unknown()
-        root, owner, node, salt, hashed = row
+        root, owner, node, salt, hashed, labels = row
         if hashed is not None and not hmac.compare_digest(await self._scrypt(password, salt), hashed):
             raise Forbidden("This share asks for a password, and this is not it.", param="password")
 
         def get(db: sqlite3.Connection) -> Shared:
             tree = Tree(db, root, now)
-            return Shared(owner=owner, stat=tree.stat(_inside(tree, node, parts)))
+            shared = Shared(
+                owner=owner, stat=tree.stat(_inside(tree, node, parts)), labels=frozenset(json.loads(labels))
+            )
+            if not shared.opens(shared.stat):
+                raise _unknown()
+            return shared
 
         return await self._store.database.read(get)
 

@@ -144,3 +144,7 @@ CREATE TABLE slabs (
     label BLOB NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX slabs_by_space ON slabs (space, at);
+
+-- name: migration_3
+-- What the owner had seen when it shared: a link opens nothing that has other labels.
+ALTER TABLE shares ADD COLUMN labels TEXT NOT NULL DEFAULT '[]';

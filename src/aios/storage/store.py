@@ -16,6 +16,7 @@ from aios.storage.database import Database
 from aios.storage.paths import check
 from aios.storage.records import StorageLimits
 from aios.storage.tree import LIVE, Tree
+from aios.syscalls.flow import current
 
 T = TypeVar("T")
 
@@ -50,11 +51,18 @@ class Store:
         Raises NotFound (no such snapshot), StorageUnavailable, StorageCorrupt, and what `work` raises."""
         root = await self.root(owner)
 
+        seen: set[str] = set()
+
         def run(db: sqlite3.Connection) -> T:
-            return work(Tree(db, root, self.clock(), moment(db, root, snapshot)))
+            tree = Tree(db, root, self.clock(), moment(db, root, snapshot))
+            result = work(tree)
+            seen.update(tree.seen)
+            return result
 
         try:
-            return await self.database.read(run)
+            result = await self.database.read(run)
+            current().seen.update(seen)
+            return result
         except StorageCorrupt as error:
             await self.mark(error.digest, str(error))
             raise
@@ -74,9 +82,12 @@ class Store:
                 f"The idempotency key is longer than {KEY_BYTES} bytes.", "Use a UUID.", param="key"
             )
 
+        flow, seen = current(), set[str]()
+
         def run(db: sqlite3.Connection) -> T:
             now = self.clock()
-            make = Change(db, root, now, author or owner, self.limits)
+            make = Change(db, root, now, author or owner, self.limits, flow.given)
+            make.seen = seen
             if not key:
                 return work(make)
             done = self._recall(db, root, kind, key, request)
@@ -90,6 +101,7 @@ class Store:
             return result
 
         result = await self.database.change(run, frees=frees)
+        flow.seen.update(seen)
         self.changed.set()
         return result
 

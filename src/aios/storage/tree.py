@@ -62,6 +62,8 @@ class Tree:
 
     def __init__(self, db: sqlite3.Connection, root: int, now: float, at: int = LIVE) -> None:
         self.db, self.root, self.now, self.at = db, root, now, at
+        self.seen: set[str] = set()
+        """Labels of all that was told of."""
 
     # -- one path ----------------------------------------------------------------------------------
 
@@ -228,12 +230,18 @@ class Tree:
         if row is None:
             raise no_version(place.shown, seq)
         size, changed, author, meta, target, digest, created = row
-        known = decode_meta(meta)
+        known = self.told(meta)
         return Stat(
             path=place.shown, kind=place.kind, version=seq, size=size, digest=digest.hex() if digest else "",
             created=created, changed=changed, author=author, tags=known.tags, about=known.about,
-            target=target or "", writable=place.writable,
+            target=target or "", writable=place.writable, labels=known.labels,
         )  # fmt: skip
+
+    def told(self, text: str | None) -> Meta:
+        """The metadata of a version that is told of."""
+        meta = decode_meta(text)
+        self.seen.update(meta.labels)
+        return meta
 
     def state(self, place: Place) -> tuple[int | None, int, Meta, str | None]:
         """Manifest, size, metadata and target of the version at this moment: all that a copy needs."""
@@ -247,11 +255,12 @@ class Tree:
         """Number of the version's manifest, and its size. Raises NotFound."""
         seq = self.head(place) if version is None else version
         row = self.db.execute(
-            "SELECT manifest, size FROM versions WHERE node = ? AND seq = ? AND manifest IS NOT NULL",
+            "SELECT manifest, size, meta FROM versions WHERE node = ? AND seq = ? AND manifest IS NOT NULL",
             (place.node, seq),
         ).fetchone()
         if row is None:
             raise no_version(place.shown, seq)
+        self.told(row[2])
         return row[0], row[1]
 
 

@@ -10,6 +10,8 @@ import difflib
 import io
 from collections.abc import Iterator
 
+import msgspec
+
 from aios.errors import BadRequest, Conflict, LimitExceeded, NotFound
 from aios.storage import collect, contents, moves
 from aios.storage.change import Change
@@ -48,7 +50,7 @@ class Versions:
             return tuple(
                 Version(
                     version=seq, at=at, size=size, digest=digest.hex() if digest else "", author=author, op=op,
-                    tags=decode_meta(meta).tags,
+                    tags=tree.told(meta).tags,
                 )
                 for seq, at, size, digest, author, op, meta in rows
             )  # fmt: skip
@@ -105,6 +107,25 @@ class Versions:
 
         request = ("rollback", path, steps, version, time, expect)
         return await self._store.change(owner, Stat, go, author=author, key=key, request=request)
+
+    async def unlabel(self, owner: str, path: str, labels: tuple[str, ...] | None = None) -> Stat:
+        """Take labels (None: all) off the file or folder, in all its versions. Raises Forbidden, NotFound."""
+        parts = parse_inner(path)
+
+        def go(change: Change) -> Stat:
+            place = change.find(parts)
+            change.check_writable(place)
+            find = "SELECT seq, meta FROM versions WHERE node = ? AND meta IS NOT NULL"
+            for seq, text in change.db.execute(find, (place.node,)).fetchall():
+                meta = decode_meta(text)
+                kept = tuple(each for each in meta.labels if labels is not None and each not in labels)
+                text = msgspec.json.encode(msgspec.structs.replace(meta, labels=kept)).decode()
+                change.db.execute(
+                    "UPDATE versions SET meta = ? WHERE node = ? AND seq = ?", (text, place.node, seq)
+                )
+            return change.stat(place)
+
+        return await self._store.change(owner, Stat, go)
 
     async def forget(self, owner: str, path: str, *, keep: int = 1) -> Collected:
         """Destroy the versions of a file beyond the newest `keep`, but those in snapshots. Works on a full

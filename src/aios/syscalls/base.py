@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, Literal, Protocol, TypeVar, get_args
+from typing import Annotated, Any, Generic, Literal, Protocol, TypeVar, get_args
 
 import msgspec
 
@@ -10,6 +10,9 @@ SchedulingClass = Literal["interactive", "normal", "batch", "idle"]
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
+
+Whole = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
+"""A number that JSON and the stores can hold."""
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

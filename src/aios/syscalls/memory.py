@@ -6,9 +6,11 @@ Times are Unix time, sizes are bytes unless said otherwise. Memory belongs to th
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from aios.syscalls.base import Call
+import msgspec
+
+from aios.syscalls.base import Call, Whole
 from aios.syscalls.llm import Message
 from aios.syscalls.memory_records import (
     Block,
@@ -33,6 +35,8 @@ from aios.syscalls.memory_records import (
     Whom,
 )
 
+Token = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
+
 # -- entries ----------------------------------------------------------------------------------------
 
 
@@ -56,7 +60,7 @@ class Write(Call[EntryInfo], frozen=True, tag="memory.write"):
     id: str
     data: bytes = b""
     text: str = ""
-    expect: int | None = None
+    expect: Whole | None = None
 
 
 class Read(Call[Content], frozen=True, tag="memory.read"):
@@ -78,7 +82,7 @@ class Update(Call[EntryInfo], frozen=True, tag="memory.update"):
     name: str | None = None
     tags: tuple[str, ...] | None = None
     append: bytes = b""
-    expect: int | None = None
+    expect: Whole | None = None
 
 
 class Delete(Call[EntryInfo], frozen=True, tag="memory.delete"):
@@ -92,7 +96,7 @@ class List(Call[Page], frozen=True, tag="memory.list"):
     """What the caller may read, oldest first, `limit` at a time; `after`: the `next` of the page before."""
 
     filter: Filter = Filter()
-    limit: int = 100
+    limit: Whole = 100
     after: str = ""
 
 
@@ -101,7 +105,7 @@ class Search(Call[Hits], frozen=True, tag="memory.search"):
     note's decay counts in its score."""
 
     query: str
-    limit: int = 10
+    limit: Whole = 10
     by: Literal["words", "meaning", "both"] = "both"
     filter: Filter = Filter()
     freshness: float = 0.0
@@ -194,7 +198,7 @@ class ReviseNote(Call[Note], frozen=True, tag="memory.revise_note"):
     keywords: tuple[str, ...] | None = None
     context: str | None = None
     importance: float | None = None
-    expect: int | None = None
+    expect: Whole | None = None
 
 
 class LinkNotes(Call[Note], frozen=True, tag="memory.link"):
@@ -217,7 +221,7 @@ class MakeBlock(Call[Block], frozen=True, tag="memory.block"):
     name: str
     text: str = ""
     about: str = ""
-    limit: int | None = None
+    limit: Whole | None = None
 
 
 class EditBlock(Call[Block], frozen=True, tag="memory.edit_block"):
@@ -228,7 +232,7 @@ class EditBlock(Call[Block], frozen=True, tag="memory.edit_block"):
     action: Literal["append", "replace", "set"]
     text: str
     old: str = ""
-    expect: int | None = None
+    expect: Whole | None = None
     idempotency_key: str | None = None
 
 
@@ -241,7 +245,7 @@ class SaveConversation(Call[Conversation], frozen=True, tag="memory.save_convers
     of its owner begins with is new on disk. `tokens`: the ids a core made of it."""
 
     messages: tuple[Message, ...]
-    tokens: tuple[int, ...] = ()
+    tokens: tuple[Token, ...] = ()
     id: str = ""
     name: str = ""
     tags: tuple[str, ...] = ()
@@ -257,7 +261,7 @@ class FindPrefix(Call[Prefix], frozen=True, tag="memory.prefix"):
     """The longest beginning of these messages (or of these tokens) that own conversations have."""
 
     messages: tuple[Message, ...] = ()
-    tokens: tuple[int, ...] = ()
+    tokens: tuple[Token, ...] = ()
 
 
 class LearnFacts(Call[LearnedFacts], frozen=True, tag="memory.learn"):
@@ -271,7 +275,7 @@ class RecallFacts(Call[KnownFacts], frozen=True, tag="memory.facts"):
     """Facts that matter for `query` ("": the newest), now or as they were `at` a time (Unix time)."""
 
     query: str = ""
-    limit: int = 10
+    limit: Whole = 10
     at: float | None = None
 
 

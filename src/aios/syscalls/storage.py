@@ -6,7 +6,7 @@ once. Times are Unix time in seconds, sizes bytes.
 
 from __future__ import annotations
 
-from aios.syscalls.base import Call
+from aios.syscalls.base import Call, Whole
 from aios.syscalls.storage_records import (
     Bin,
     Binned,
@@ -40,7 +40,7 @@ class WriteFile(Call[Stat], frozen=True, tag="storage.write"):
     path: str
     data: bytes = b""
     text: str = ""
-    expect: int | None = None
+    expect: Whole | None = None
     parents: bool = True
     idempotency_key: str | None = None
 
@@ -51,7 +51,7 @@ class AppendFile(Call[Stat], frozen=True, tag="storage.append"):
     path: str
     data: bytes = b""
     text: str = ""
-    expect: int | None = None
+    expect: Whole | None = None
     idempotency_key: str | None = None
 
 
@@ -59,8 +59,8 @@ class TruncateFile(Call[Stat], frozen=True, tag="storage.truncate"):
     """Keep the first `size` bytes of the file."""
 
     path: str
-    size: int = 0
-    expect: int | None = None
+    size: Whole = 0
+    expect: Whole | None = None
     idempotency_key: str | None = None
 
 
@@ -68,9 +68,9 @@ class ReadFile(Call[Content], frozen=True, tag="storage.read"):
     """Bytes of the file, now, at `version` or in `snapshot`; what is behind its end is left out."""
 
     path: str
-    offset: int = 0
-    length: int | None = None
-    version: int | None = None
+    offset: Whole = 0
+    length: Whole | None = None
+    version: Whole | None = None
     snapshot: str = ""
 
 
@@ -80,7 +80,7 @@ class Describe(Call[Stat], frozen=True, tag="storage.describe"):
     path: str
     tags: tuple[str, ...] | None = None
     about: dict[str, str] | None = None
-    expect: int | None = None
+    expect: Whole | None = None
     idempotency_key: str | None = None
 
 
@@ -100,7 +100,7 @@ class ListFolder(Call[Page], frozen=True, tag="storage.list"):
 
     path: str = "/"
     cursor: str = ""
-    limit: int | None = None
+    limit: Whole | None = None
     snapshot: str = ""
 
 
@@ -109,7 +109,7 @@ class Glob(Call[Page], frozen=True, tag="storage.glob"):
 
     pattern: str
     cursor: str = ""
-    limit: int | None = None
+    limit: Whole | None = None
     snapshot: str = ""
 
 
@@ -135,7 +135,7 @@ class Move(Call[Stat], frozen=True, tag="storage.move"):
     path: str
     to: str
     replace: bool = False
-    expect: int | None = None
+    expect: Whole | None = None
     idempotency_key: str | None = None
 
 
@@ -154,21 +154,21 @@ class DeleteFile(Call[Binned], frozen=True, tag="storage.delete"):
 
     path: str
     recursive: bool = False
-    expect: int | None = None
+    expect: Whole | None = None
     idempotency_key: str | None = None
 
 
 class ListBin(Call[Bin], frozen=True, tag="storage.bin"):
     """What is in the bin, from behind id `after`."""
 
-    after: int = 0
-    limit: int = 1_000
+    after: Whole = 0
+    limit: Whole = 1_000
 
 
 class Restore(Call[Stat], frozen=True, tag="storage.restore"):
     """Take `id` out of the bin, to where it was or `to`."""
 
-    id: int
+    id: Whole
     to: str = ""
     idempotency_key: str | None = None
 
@@ -176,7 +176,7 @@ class Restore(Call[Stat], frozen=True, tag="storage.restore"):
 class Purge(Call[Collected], frozen=True, tag="storage.purge"):
     """Destroy these things in the bin (None: all of it), with all their versions, for good."""
 
-    ids: tuple[int, ...] | None = None
+    ids: tuple[Whole, ...] | None = None
     idempotency_key: str | None = None
 
 
@@ -187,17 +187,17 @@ class FileHistory(Call[Versions], frozen=True, tag="storage.history"):
     """Versions of the file or folder, older than version `before`."""
 
     path: str
-    before: int | None = None
-    limit: int = 100
+    before: Whole | None = None
+    limit: Whole = 100
 
 
 class DiffFile(Call[Diff], frozen=True, tag="storage.diff"):
     """What version `new` (None: the newest) changed against `old`."""
 
     path: str
-    old: int
-    new: int | None = None
-    context: int = 3
+    old: Whole
+    new: Whole | None = None
+    context: Whole = 3
 
 
 class Rollback(Call[Stat], frozen=True, tag="storage.rollback"):
@@ -205,10 +205,10 @@ class Rollback(Call[Stat], frozen=True, tag="storage.rollback"):
     What came after it stays in the history."""
 
     path: str
-    steps: int | None = None
-    version: int | None = None
+    steps: Whole | None = None
+    version: Whole | None = None
     time: float | None = None
-    expect: int | None = None
+    expect: Whole | None = None
     idempotency_key: str | None = None
 
 
@@ -216,7 +216,7 @@ class ForgetVersions(Call[Collected], frozen=True, tag="storage.forget"):
     """Destroy the versions of a file beyond the newest `keep`, but those in snapshots, for good."""
 
     path: str
-    keep: int = 1
+    keep: Whole = 1
     idempotency_key: str | None = None
 
 
@@ -264,14 +264,14 @@ class Find(Call[Found], frozen=True, tag="storage.find"):
     query: str = ""
     where: Filter = Filter()
     meaning: bool = True
-    limit: int = 10
+    limit: Whole = 10
 
 
 class GroupFiles(Call[Groups], frozen=True, tag="storage.group"):
     """Put the files that pass `where` into `groups` groups of like content (None: as many as fit best)."""
 
     where: Filter = Filter()
-    groups: int | None = None
+    groups: Whole | None = None
 
 
 class JoinFolders(Call[Matches], frozen=True, tag="storage.join"):
@@ -281,7 +281,7 @@ class JoinFolders(Call[Matches], frozen=True, tag="storage.join"):
     left: str
     right: str
     least: float = 0.5
-    limit: int = 100
+    limit: Whole = 100
 
 
 # -- sharing ----------------------------------------------------------------------------------------
@@ -302,7 +302,7 @@ class ListShares(Call[Shares], frozen=True, tag="storage.shares"):
 class RevokeShare(Call[Shares], frozen=True, tag="storage.revoke"):
     """Let a share open nothing from now on. Answered by those that are left."""
 
-    id: int
+    id: Whole
 
 
 class MountRoot(Call[Mount], frozen=True, tag="storage.mount"):

@@ -34,6 +34,8 @@ class Stat(Record, frozen=True):
     target: str = ""
     """Of a link: where it leads."""
     writable: bool = True
+    labels: tuple[str, ...] = ()
+    """What those who wrote it had seen (`private`, `untrusted`): whoever reads it has seen that too."""
 
 
 class Content(Record, frozen=True):

@@ -12,7 +12,7 @@ from aios.access import master
 from aios.access.decision import Subject
 from aios.access.redact import Redactor
 from aios.access.secrets import Vault
-from aios.errors import BadRequest, ConfigError, Forbidden, NotFound
+from aios.errors import BadRequest, ConfigError, NotFound
 from aios.events import ProcessChanged
 
 ANN = Subject("research:ann", "ann", "research", frozenset({"research"}))
@@ -54,7 +54,7 @@ def test_another_key_or_an_edited_file_opens_nothing(tmp_path: Path, vault: Vaul
 def test_a_name_that_looks_like_an_agent_of_another_group_gets_nothing(vault: Vault) -> None:
     vault.put("token", VALUE, agents=("research:ann",))
     assert vault.inject("{{secret:token}}", ANN) == VALUE
-    with pytest.raises(Forbidden):
+    with pytest.raises(NotFound):
         vault.inject(
             "{{secret:token}}", Subject("default:research:ann", "research:ann", "default", frozenset())
         )
@@ -66,7 +66,7 @@ def test_handles_become_values_for_those_who_may_use_them(vault: Vault) -> None:
     asked = {"headers": ["Bearer {{secret:token}}"], "n": 1}
     assert vault.handles(asked) == {"token"}
     assert vault.inject(asked, ANN) == {"headers": [f"Bearer {VALUE}"], "n": 1}
-    with pytest.raises(Forbidden):
+    with pytest.raises(NotFound):
         vault.inject("{{secret:other}}", ANN)
     with pytest.raises(NotFound):
         vault.inject("{{secret:none}}", ANN)
@@ -119,6 +119,20 @@ def test_nothing_that_is_told_holds_a_secret(vault: Vault, redactor: Redactor) -
     assert base64.b64encode(VALUE.encode()).decode()[:16] not in redactor.text(
         base64.b64encode(VALUE.encode()).decode()
     )
+
+
+@pytest.mark.parametrize("before", [b"", b"a", b"ab", b"abc"])
+def test_a_secret_is_found_in_base64_from_whichever_byte(
+    vault: Vault, redactor: Redactor, before: bytes
+) -> None:
+    secret = "s3cr/t+V~lue?with>more-5f3"
+    vault.put("token", secret)
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        text = encode(before + secret.encode() + b"tail").decode()
+        cleaned = redactor.text(text)
+        assert "[secret:token]" in cleaned
+        assert not any(text[n : n + 8] in cleaned for n in range(4, len(text) - 16))
+    assert redactor.text(secret.encode().hex()) == "[secret:token]"
 
 
 def test_log_records_are_cleaned_with_their_tracebacks(

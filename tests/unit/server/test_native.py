@@ -109,7 +109,7 @@ async def test_an_agent_with_a_key_reaches_itself_and_below_and_no_others(stand:
         by_syscall = await client.post("/aios/v1/syscalls", json=nice)
         seen = [p["name"] for p in (await client.get(PROCESSES)).json()["processes"]]
         stranger = await client.get(f"{PROCESSES}/{pids['stranger']}")
-    assert kills == {"itself": 200, "sub": 200, "peer": 403, "stranger": 403}
+    assert kills == {"itself": 200, "sub": 200, "peer": 403, "stranger": 404}
     assert by_syscall.status_code == 403
     assert seen == ["alice", "alice/editor", "bob"]
     assert stranger.status_code == 404

@@ -1,0 +1,150 @@
+"""Labels belong to what was written, and come along however it is read."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from tests.kernels import settings
+
+from aios.errors import NotFound
+from aios.kernel.kernel import Kernel
+from aios.kernel.pcb import Process
+from aios.server.app import create_app
+from aios.syscalls import memory as m
+from aios.syscalls import storage as s
+from aios.syscalls.memory_records import Filter as Entries
+from aios.syscalls.storage_records import Filter as Files
+from aios.syscalls.tools import CallTool
+
+pytestmark = pytest.mark.anyio
+WAYS: dict[str, list[Any]] = {
+    "read": [s.ReadFile(path="/lab/plan.md")],
+    "an old version": [s.ReadFile(path="/lab/plan.md", version=2)],
+    "stat": [s.StatFile(path="/lab/plan.md")],
+    "list": [s.ListFolder(path="/lab")],
+    "glob": [s.Glob(pattern="/lab/*.md")],
+    "history": [s.FileHistory(path="/lab/plan.md")],
+    "diff": [s.DiffFile(path="/lab/plan.md", old=2)],
+    "search": [s.Find(query="zebra")],
+    "search by name": [s.Find(where=Files(name="pl*"))],
+    "group": [s.GroupFiles()],
+    "join": [s.JoinFolders(left="/lab", right="/", least=0.0)],
+    "through a link": [s.LinkFile(target="/lab/plan.md", path="/l"), s.ReadFile(path="/l")],
+    "a copy": [s.Copy(path="/lab/plan.md", to="/mine"), s.ReadFile(path="/mine")],
+    "a copied folder": [s.Copy(path="/lab", to="/all"), s.ReadFile(path="/all/plan.md")],
+    "a move": [s.Move(path="/lab/plan.md", to="/mine"), s.ReadFile(path="/mine")],
+    "an append": [s.AppendFile(path="/lab/plan.md", text="x"), s.ReadFile(path="/lab/plan.md")],
+    "a rollback": [s.Rollback(path="/lab/plan.md", version=2)],
+    "tool read_file": [CallTool(name="read_file", arguments={"path": "/lab/plan.md"})],
+    "tool find_files": [CallTool(name="find_files", arguments={"query": "zebra"})],
+}
+
+
+@asynccontextmanager
+async def laboratory(folder: Path) -> AsyncGenerator[tuple[Kernel, Process]]:
+    """A kernel with a shared root, and ann, who has private data and wrote of it there."""
+    roots = {"roots": [{"name": "lab", "writable": True}]}
+    memory = {"thinking": "extract", "embedder": "none"}
+    rules = folder / "rules.toml"
+    rules.write_text('[[rules]]\nid = "declassify"\neffect = "allow"\nactions = ["label.declassify"]\n')
+    access = {"rules": [str(rules)]}
+    async with Kernel(settings(folder / "state", storage=roots, memory=memory, access=access)) as kernel:
+        ann = await mounted(kernel, "ann")
+        await kernel.trap(ann.pid, s.WriteFile(path="/lab/plan.md", text="zebra, in public"))
+        kernel.guard.saw(ann, {"private": True})
+        await kernel.trap(ann.pid, s.WriteFile(path="/lab/plan.md", text="zebra, for ann alone"))
+        await kernel.managers.storage.search.settled()
+        yield kernel, ann
+
+
+async def mounted(kernel: Kernel, name: str) -> Process:
+    process = kernel.processes.get(kernel.processes.attach(name))
+    await kernel.trap(process.pid, s.MountRoot(path="/lab", name="lab", writable=True))
+    return process
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_file_brings_its_labels_however_it_is_read(tmp_path: Path, way: str) -> None:
+    async with laboratory(tmp_path) as (kernel, _):
+        bob = await mounted(kernel, "bob")
+        assert not kernel.guard.subject(bob).labels
+        for call in WAYS[way]:
+            await kernel.trap(bob.pid, call)
+        assert kernel.guard.subject(bob).labels == {"private"}
+
+
+async def test_labels_are_of_the_version_and_come_back_with_it(tmp_path: Path) -> None:
+    async with laboratory(tmp_path) as (kernel, ann):
+        bob = await mounted(kernel, "bob")
+        await kernel.trap(bob.pid, s.WriteFile(path="/lab/other.md", text="nothing"))
+        await kernel.trap(bob.pid, s.ReadFile(path="/lab/other.md"))
+        await kernel.trap(bob.pid, s.ReadFile(path="/lab/plan.md", version=1))
+        assert not kernel.guard.subject(bob).labels
+        await kernel.trap(ann.pid, s.WriteFile(path="/own.md", text="private"))
+        await kernel.trap(ann.pid, s.TakeSnapshot(name="monday"))
+        gone = await kernel.trap(ann.pid, s.DeleteFile(path="/own.md"))
+        assert (await kernel.trap(ann.pid, s.Restore(id=gone.id))).labels == ("private",)
+        await kernel.trap(ann.pid, s.Describe(path="/own.md", tags=("x",)))
+        await kernel.guard.declassify(ann, "agent:default:ann")
+        await kernel.guard.declassify(ann, "file:default:ann:/own.md")
+        assert not (await kernel.trap(ann.pid, s.StatFile(path="/own.md", snapshot="monday"))).labels
+        assert not kernel.guard.subject(ann).labels
+    async with Kernel(settings(tmp_path / "state", storage={"roots": [{"name": "lab"}]})) as kernel:
+        eve = kernel.processes.get(kernel.processes.attach("eve"))
+        await kernel.trap(eve.pid, s.MountRoot(path="/lab", name="lab"))
+        await kernel.trap(eve.pid, s.ReadFile(path="/lab/plan.md"))
+        assert kernel.guard.subject(eve).labels == {"private"}
+
+
+async def test_a_link_for_people_opens_nothing_that_is_private_since(tmp_path: Path) -> None:
+    async with laboratory(tmp_path) as (kernel, _):
+        bob = await mounted(kernel, "bob")
+        await kernel.trap(bob.pid, s.WriteFile(path="/docs/open.md", text="open"))
+        link = await kernel.trap(bob.pid, s.ShareFile(path="/docs"))
+        await kernel.trap(bob.pid, s.Copy(path="/lab/plan.md", to="/docs/plan.md"))
+        shares = kernel.managers.storage.shares
+        assert (await shares.resolve(link.token, inner="/open.md")).stat.path == "/docs/open.md"
+        with pytest.raises(NotFound):
+            await shares.resolve(link.token, inner="/plan.md")
+        transport = httpx.ASGITransport(create_app(kernel))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
+            told = (await http.get(f"/share/{link.token}")).text
+        assert "open.md" in told
+        assert "plan.md" not in told
+        now = await kernel.trap(bob.pid, s.ShareFile(path="/docs"))  # decided with what bob has seen by now
+        assert (await shares.resolve(now.token, inner="/plan.md")).stat.labels == ("private",)
+        kernel.guard.saw(bob, {"untrusted": True})
+        bob = kernel.processes.get(bob.pid)
+        assert kernel.guard.decide(bob, "storage.share", "file:/docs", {"sink": True}).effect == "ask"
+
+
+async def test_a_memory_brings_its_labels_however_it_is_read(tmp_path: Path) -> None:
+    async with laboratory(tmp_path) as (kernel, ann):
+        note = await kernel.trap(ann.pid, m.AddNote(content="The zebra is at the gate."))
+        block = await kernel.trap(ann.pid, m.MakeBlock(name="persona", text="zebra"))
+        for each in (note, block):
+            await kernel.trap(ann.pid, m.Share(id=each.id, name="default", whom="group", write=True))
+        ways: list[Any] = [
+            m.Read(id=note.id), m.Stat(id=note.id), m.ReadNote(id=note.id), m.List(), m.Search(query="zebra"),
+            m.Graph(), m.History(id=note.id), m.ListBlocks(), m.ReviseNote(id=note.id, tags=("t",)),
+            m.EditBlock(block=block.id, action="append", text="x"), m.Search(query="zebra", filter=Entries()),
+            CallTool(name="recall", arguments={"query": "zebra"}),
+            CallTool(name="read_memory", arguments={"id": note.id}), CallTool(name="memory_blocks"),
+        ]  # fmt: skip
+        for number, call in enumerate(ways):
+            process = kernel.processes.get(kernel.processes.attach(f"reader-{number}"))
+            await kernel.trap(process.pid, call)
+            assert kernel.guard.subject(process).labels == {"private"}, call
+        exported = await kernel.trap(ann.pid, m.Export(filter=Entries(kinds=("note",))))
+        fresh = kernel.processes.get(kernel.processes.attach("importer"))
+        kernel.guard.saw(fresh, {"untrusted": True})
+        (made,) = (await kernel.trap(fresh.pid, m.Import(data=exported.data))).ids
+        assert kernel.guard.labels.of(f"memory:{made}") == {"untrusted"}
+        await kernel.guard.declassify(ann, "agent:default:ann")
+        await kernel.trap(ann.pid, m.Export())
+        assert kernel.guard.subject(ann).labels == {"private"}
