@@ -110,7 +110,7 @@ async def test_always_is_for_this_rule_and_this_agent(tmp_path: Path) -> None:
     async with Kernel(configured(tmp_path)) as kernel:  # and for the next kernel
         ann = kernel.processes.attach("ann")
         await ask(kernel, ann, "three")
-        await kernel.guard.asking.withdraw("models", "default:ann")
+        await kernel.guard.withdraw(operator(kernel), "models", "default:ann")
         asked = asyncio.create_task(ask(kernel, ann, "four"))
         await waiting(kernel)
         asked.cancel()

@@ -3,6 +3,7 @@ it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -21,6 +22,8 @@ NAMED_BY = ("path", "id", "name", "tool", "source")
 """Fields that name the resource of a syscall that is not told of here."""
 DELIVERY = ("deadline_s", "idempotency_key")
 """Fields that say how a call is delivered, and nothing of what it does."""
+SEEN = "seen"
+"""What was there when it was asked, beside the arguments."""
 
 
 class Wanted(NamedTuple):
@@ -81,13 +84,15 @@ def _other(call: Any) -> str:
     return f"file:{one(path)}" if isinstance(path, str) else ""
 
 
-def bound(call: Call[object]) -> dict[str, Any]:
-    """What an approval of a call is bound to: all that it does, and not how it is delivered, for who sends it
-    again after an answer may do so with another deadline or key."""
+def bound(call: Call[object], seen: Mapping[str, int] | None = None) -> dict[str, Any]:
+    """What an approval of a call is bound to: all that it does, the versions it does it to (`seen`), and not
+    how it is delivered, for who sends it again after an answer may do so with another deadline or key."""
     told: dict[str, Any] = msgspec.to_builtins(call)
     if isinstance(call, CallTool):
         told |= {"arguments": plain(call.arguments)}
         told.pop("id", None)
+    if seen:
+        told |= {SEEN: dict(seen)}
     return {field: value for field, value in told.items() if field not in DELIVERY}
 
 

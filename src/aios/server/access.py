@@ -177,9 +177,9 @@ class Access:
 
     async def withdraw(self, request: Request) -> Response:
         """Take an `always` back. Admin."""
-        self._admin(request)
+        by = self._admin(request)
         rule, agent = (_query(request, name) for name in ("rule", "agent"))
-        return body.reply(await self._kernel.guard.asking.withdraw(rule, agent))
+        return body.reply(await self._kernel.guard.withdraw(by, rule, agent))
 
     # -- the audit log -----------------------------------------------------------------------------
 
