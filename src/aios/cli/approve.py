@@ -113,8 +113,4 @@ def _described(asked: Approval) -> str:
         parts += ["changes", asked.diff]
     if asked.by:
         parts.append(f"answered  by {asked.by}: {asked.reason}")
-    return "\n".join(_plain(part) for part in parts)
-
-
-def _plain(text: str) -> str:
-    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+    return "\n".join(render.printable(part) for part in parts)

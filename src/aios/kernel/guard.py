@@ -30,7 +30,7 @@ from aios.access.labels import Labels, from_facts
 from aios.access.redact import Redactor
 from aios.access.secrets import Vault
 from aios.config import AccessSettings
-from aios.errors import AiosError, Forbidden, JournalUnavailable, NotFound, sentence
+from aios.errors import AiosError, Forbidden, JournalUnavailable, NotFound, StorageUnavailable, sentence
 from aios.events import AccessDenied, EventBus
 from aios.kernel.asking import Asked, Asking, Diff, no_diff
 from aios.kernel.pcb import Process
@@ -274,8 +274,9 @@ class Guard:
         """Sign what is on disk of the audit log. That it can't be is logged: nothing depends on it but
         proofs."""
         try:
-            await self._journal.examine(self.audit.checkpoint)
-        except (JournalUnavailable, OSError) as error:
+            if await self._journal.examine(self.audit.checkpoint):
+                await self._journal.seal()
+        except (JournalUnavailable, StorageUnavailable, OSError) as error:
             log.warning("the audit log has no new checkpoint: %s", error)
 
     async def audited(self, after: int = 0, limit: int = 100) -> list[AuditRow]:

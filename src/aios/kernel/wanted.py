@@ -3,6 +3,7 @@ it."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -22,6 +23,8 @@ NAMED_BY = ("path", "id", "name", "tool", "source")
 """Fields that name the resource of a syscall that is not told of here."""
 DELIVERY = ("deadline_s", "idempotency_key")
 """Fields that say how a call is delivered, and nothing of what it does."""
+WHOLE = 65_536
+"""Longer contents stand in a question with their SHA-256."""
 SEEN = "seen"
 """What was there when it was asked, beside the arguments."""
 
@@ -91,6 +94,10 @@ def bound(call: Call[object], seen: Mapping[str, int] | None = None) -> dict[str
     if isinstance(call, CallTool):
         told |= {"arguments": plain(call.arguments)}
         told.pop("id", None)
+    for field in ("data", "text"):
+        if len(whole := getattr(call, field, "")) > WHOLE:
+            raw = whole.encode() if isinstance(whole, str) else whole
+            told[field] = {"sha256": hashlib.sha256(raw).hexdigest(), "bytes": len(raw)}
     if seen:
         told |= {SEEN: dict(seen)}
     return {field: value for field, value in told.items() if field not in DELIVERY}
