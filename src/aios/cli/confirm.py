@@ -84,7 +84,7 @@ def _answer(asked: Approval, yes: bool) -> Request[Approval]:
         click.echo(render.printable(line), err=True)
     try:
         said = click.confirm(f"{asked.rule.capitalize()} {asked.resource.partition(':')[2]}?", err=True)
-    except click.Abort:
+    except (click.Abort, OSError):  # no terminal, or nobody at it
         return access.answer(asked.id, "deny", "Nobody confirmed it at the terminal: say --yes.")
     if said:
         return access.answer(asked.id, "once", CONFIRMED)

@@ -285,11 +285,7 @@ class Access:
 
     def _person(self, request: Request) -> Process:
         """Who answers: the holder of a key that was shown."""
-        known = self._gate.shown(request)
-        processes = self._kernel.processes
-        return processes.get(
-            processes.attach(known.name, group=known.group, own=True) if known.name else self._gate.operator()
-        )
+        return self._kernel.processes.get(self._gate.person(self._gate.shown(request)))
 
     def _admin(self, request: Request) -> Process:
         self._gate.admin(request)
