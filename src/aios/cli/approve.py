@@ -110,7 +110,7 @@ def _described(asked: Approval) -> str:
         "arguments", arguments,
     ]  # fmt: skip
     if asked.diff:
-        parts += ["changes", asked.diff]
+        parts += ["changes", asked.diff.rstrip("\n")]
     if asked.by:
         parts.append(f"answered  by {asked.by}: {asked.reason}")
     return "\n".join(render.printable(part) for part in parts)

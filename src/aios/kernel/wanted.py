@@ -3,6 +3,7 @@ it."""
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -94,13 +95,23 @@ def bound(call: Call[object], seen: Mapping[str, int] | None = None) -> dict[str
     if isinstance(call, CallTool):
         told |= {"arguments": plain(call.arguments)}
         told.pop("id", None)
-    for field in ("data", "text"):
-        if len(whole := getattr(call, field, "")) > WHOLE:
-            raw = whole.encode() if isinstance(whole, str) else whole
-            told[field] = {"sha256": hashlib.sha256(raw).hexdigest(), "bytes": len(raw)}
+    data, text = getattr(call, "data", b""), getattr(call, "text", None)
+    if isinstance(text, str) and (data or text):
+        told.pop("data", None)
+        told["text"] = _readable(data or text.encode())
     if seen:
         told |= {SEEN: dict(seen)}
     return {field: value for field, value in told.items() if field not in DELIVERY}
+
+
+def _readable(content: bytes) -> Any:
+    """A content as a person can read it; what is long stands there with its SHA-256."""
+    if len(content) > WHOLE:
+        return {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(content).decode()}
 
 
 def plain(arguments: str | dict[str, Any]) -> Any:
