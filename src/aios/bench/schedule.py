@@ -35,7 +35,7 @@ MODES = (
     "aios-composed-plan",
 )
 SWEEP = (4, 8, 16, 64)
-SWEEP_MODES = ("engine-queue", "aios-fifo", "aios-composed", "aios-composed-plan")
+SWEEP_MODES = ("engine-queue", "aios-fifo", "aios-composed")
 """Other numbers of agents, and how they are served: 4 have a slot each."""
 WARM = 1000
 """Added to the seed of the crowd that a warm kernel has served before, and from which it knows its agents."""

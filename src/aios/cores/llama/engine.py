@@ -242,7 +242,10 @@ class Engine:
                     break
         if self.options.deterministic:
             return [[span] for span in decoding + prefill]
-        return [decoding + prefill] if decoding or prefill else []
+        # With separate KV streams the library computes together only slots that follow each other in the batch
+        # with no number left out: in any other order each would be a pass through the model of its own.
+        together = sorted(decoding + prefill, key=lambda span: span.generation.slot)
+        return [together] if together else []
 
     def _prefill_span(self, generation: Generation | Lane, budget: int) -> Span:
         done, total = self._kv(generation), len(generation.context)
