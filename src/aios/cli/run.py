@@ -38,7 +38,11 @@ Main = Callable[[AsyncClient, str], Awaitable[Any]]
 )
 @click.option("--priority", type=int, help="Of its calls, for the policies that know priorities.")
 @click.option("--deadline", "deadline_s", type=float, help="Seconds after which a call of it fails.")
-@click.option("--yes-to", multiple=True, help="Glob of actions (or rule:ID) to allow unasked.")
+@click.option(
+    "--yes-to",
+    multiple=True,
+    help="What to allow unasked: delete, overwrite, irreversible, a rule or a glob of actions.",
+)
 @state_option
 def run(
     target: str, task: str, file: Path | None, name: str | None, yes_to: tuple[str, ...],
