@@ -41,7 +41,7 @@ Main = Callable[[AsyncClient, str], Awaitable[Any]]
 @click.option(
     "--yes-to",
     multiple=True,
-    help="What to allow unasked: delete, overwrite, irreversible, a rule or a glob of actions.",
+    help="Allow unasked: delete, overwrite, irreversible, a rule, a glob of actions.",
 )
 @state_option
 def run(
