@@ -139,9 +139,14 @@ def test_groups_are_limited_and_what_they_spent_outlives_the_daemon(
     with Client(daemon.url, api_key=key, retries=0) as client:
         client.chat(ask("one two"), max_tokens=2)
         with pytest.raises(LimitExceeded, match="'research'") as refused:
-            client.chat(ask("one two"), max_tokens=100)
+            client.chat(ask("one two"), max_tokens=7)
         assert refused.value.retry_after
+    changed = json.loads(
+        aios("groups", "set", "research", "--weight", "none", "--policies", "edf,srpt", "--json")
+    )
+    assert (changed["weight"], changed["spend"], changed["policies"]) == (1, 0.00001, ["edf", "srpt"])
     assert "research" in aios("groups")
+    assert "POLICIES" in aios("groups")
     spent = json.loads(aios("groups", "--json"))[0]["spent"]
     assert spent > 0
     assert daemon.stop() == 0

@@ -513,3 +513,25 @@ async def test_a_call_chooses_its_class_within_what_its_group_has(tmp_path: Path
         done = await kernel.trap(pid, say("hello", scheduling_class="idle"))
         assert isinstance(done, Completion)
         assert kernel.processes.info(pid).usage.calls == 1
+
+
+async def test_a_call_chooses_its_policy_within_what_its_group_allows(tmp_path: Path) -> None:
+    groups = (GroupSettings(name="tests", policies=("edf",)),)
+    slow = {"slots": 1, "tokens_per_s": 200}
+    limited = msgspec.structs.replace(settings(tmp_path, core=slow), groups=groups)
+    async with Kernel(limited) as kernel:
+        pid = kernel.processes.attach("ann", group="tests/unit")
+        with pytest.raises(Forbidden, match=r"'tests' may not choose the policy 'srpt'.*edf"):
+            await kernel.trap(pid, say("hello", policy="srpt"))
+        with pytest.raises(Forbidden, match="'default' may not choose"):
+            await kernel.trap(kernel.processes.attach("bob"), say("hello", policy="edf"))
+        done = await kernel.trap(pid, say("hello", policy="composed"))
+        assert kernel.status().cores[0].chosen == ()
+        async with asyncio.TaskGroup() as tasks:
+            calls = [tasks.create_task(ask(kernel, pid, LONG, policy=name)) for name in ("edf", "", "edf")]
+            await until(lambda: kernel.status().cores[0].waiting == 2)
+            assert kernel.status().cores[0].chosen == ("edf",)
+            kernel.set_policy("rr")
+        assert {call.result().choices[0].content for call in calls} == {LONG}
+        assert (kernel.status().cores[0].policy, kernel.status().cores[0].chosen) == ("rr", ())
+        assert done.choices[0].content == "hello"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from aios import plugins
 from aios.config import ContextSettings, CoreSettings
 from aios.context.manager import ContextManager
 from aios.cores.core import Ended, Seat
@@ -78,6 +79,7 @@ async def machine(model: Path, *, quantum: int = 8, **settings):
                 RoundRobin(quantum=quantum),
                 bus,
                 ContextManager(core, bus, ContextSettings()),
+                lambda name: plugins.load(plugins.POLICIES, name)(quantum=quantum),
                 quantum=quantum,
                 max_queue=100,
             )

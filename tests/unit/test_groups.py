@@ -6,7 +6,7 @@ import time
 import pytest
 
 from aios.config import GroupSettings
-from aios.errors import BadRequest, ContextOverflow, LimitExceeded
+from aios.errors import BadRequest, ContextOverflow, Forbidden, LimitExceeded
 from aios.kernel.groups import Group, GroupTable, Pass
 from aios.kernel.rates import Bucket, Purse
 from aios.kernel.records import GroupRow
@@ -152,6 +152,53 @@ async def test_limits_change_while_calls_are_under_way():
     assert {one.name: one.spent for one in groups.list()}["a"] == 1.0  # not the call that began before
     with pytest.raises(BadRequest, match="concurrency is 0"):
         groups.set(GroupSettings(name="a", concurrency=0))
+
+
+async def test_only_what_is_named_changes_and_none_takes_a_limit_away():
+    groups, _ = table(GroupSettings(name="a", concurrency=1, tokens_per_min=1000, spend=5.0))
+    first = entered(groups, "a")
+    await first.enter()
+    await first.hold(900, 900, 1.0)
+    told = groups.change("a", {"weight": 2.0, "spend": None, "policies": ["edf"], "classes": ["batch"]})
+    assert (told.weight, told.spend, told.concurrency, told.tokens_per_min) == (2.0, None, 1, 1000)
+    assert (told.policies, told.classes) == (("edf",), ("batch",))
+    assert told.tokens_left == pytest.approx(100, abs=20)  # what is used of it is not forgotten
+    second = asyncio.create_task(entered(groups, "a").enter())
+    await asyncio.sleep(0)
+    assert not second.done()  # nor who is inside
+    first.settle(900, 1.0)
+    await second
+    assert groups.change("new", {"concurrency": 3}).concurrency == 3
+    assert groups.change("a", {"classes": None}).classes == GroupSettings(name="a").classes
+    for wrong in ({"weigth": 1.0}, {"weight": "much"}, {"policies": ["none-such"]}):
+        with pytest.raises(BadRequest, match="'a'"):
+            groups.change("a", wrong)
+    assert groups.change("a", {}).weight == 2.0
+
+
+async def test_a_call_that_no_budget_can_ever_pay_is_not_told_to_wait():
+    groups, _ = table(GroupSettings(name="g", spend=1.0, spend_period_s=60.0))
+    with pytest.raises(LimitExceeded, match="'g' may spend no more than 1 ") as refused:
+        await entered(groups, "g").hold(1, 1, 1.5)
+    assert refused.value.retry_after is None
+
+
+def test_the_nearest_group_that_says_so_says_which_policies_may_be_chosen():
+    groups, _ = table(
+        GroupSettings(name="a", policies=("edf", "srpt")),
+        GroupSettings(name="a/b", weight=2.0),
+        GroupSettings(name="a/b/c", policies=()),
+    )
+    assert groups.policy("a/b/x", "srpt", {"composed"}) == "srpt"
+    for name, policy, said in (
+        ("a", "fifo", "'a' may not choose the policy 'fifo'.*edf, srpt"),
+        ("a/b/c", "edf", "'a/b/c' may not choose"),
+        ("other", "edf", "'other' may not choose.*`policies`"),
+    ):
+        with pytest.raises(Forbidden, match=said) as refused:
+            groups.policy(name, policy, {"composed"})
+        assert refused.value.param == "policy"
+    assert groups.policy("other", "composed", {"composed"}) == "composed"  # what all cores have anyway
 
 
 def test_shares_are_weights_among_siblings_times_the_share_above():

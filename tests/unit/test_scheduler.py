@@ -21,6 +21,7 @@ from aios.scheduler.policy import CLASSES
 from aios.scheduler.priority import Priority
 from aios.scheduler.rr import RoundRobin
 from aios.scheduler.scheduler import Scheduler
+from aios.scheduler.shares import Shares
 from aios.scheduler.ticket import Ticket
 from aios.syscalls import Delta, Generate
 
@@ -91,6 +92,7 @@ class Bench:
             policy,
             self.bus,
             ContextManager(core, self.bus, ContextSettings()),
+            lambda name: plugins.load(plugins.POLICIES, name)(quantum=2),
             **{"quantum": 2, "max_queue": 100, **options},
         )
 
@@ -262,6 +264,7 @@ def test_whatever_the_policies_are_and_whenever_they_change_no_call_is_lost(plan
                         b.call(
                             many, pid=number, program=f"p{number % 4}", group="ab"[number % 2],
                             scheduling_class=CLASSES[number % 4], deadline=time.monotonic() + 100 + number,
+                            policy=("", "", "edf", "composed", "srpt")[number % 5],
                         )  # fmt: skip
                     case "tick":
                         await b.core.tick(1)
@@ -362,3 +365,35 @@ async def test_who_waits_too_long_is_raised_class_by_class_and_told_of():
         assert raised[0].waited_s >= 0.01
         for call in b.calls:
             call.cancel()
+
+
+async def test_calls_under_policies_of_their_choice_run_and_outlive_a_change_of_the_cores():
+    async with bench(1, Fifo()) as b:
+        held = b.call(1)
+        late = b.call(2, pid=2, policy="edf", deadline=time.monotonic() + 900)
+        soon = b.call(3, pid=2, policy="edf", deadline=time.monotonic() + 100)
+        same = b.call(4, pid=4, policy="fifo")  # the core's: no choice
+        await until(lambda: b.scheduler.waiting == 3)
+        assert isinstance(b.scheduler.policy, Shares)
+        assert b.scheduler.policy.chosen == ("edf",)
+        b.scheduler.set_policy(RoundRobin(quantum=2))
+        assert (b.scheduler.policy.name, len(b.scheduler.policy)) == ("rr", 3)
+        await b.core.tick(30)
+        assert [call.result() for call in (held, late, soon, same)] == [3] * 4
+        assert b.core.order.index(3) < b.core.order.index(2)
+        b.scheduler.set_policy(Composed())
+        assert isinstance(b.scheduler.policy, Composed)  # nobody chooses any more: no share to keep
+
+
+async def test_a_paused_call_keeps_its_choice():
+    async with bench(1, Fifo()) as b:
+        b.call(1, pid=1)
+        b.call(2, pid=2, policy="srpt")
+        await until(lambda: b.scheduler.waiting == 1)
+        b.scheduler.pause(2)
+        b.scheduler.set_policy(RoundRobin(quantum=2))
+        b.scheduler.resume(2)
+        assert isinstance(b.scheduler.policy, Shares)
+        assert b.scheduler.policy.chosen == ("srpt",)
+        await b.core.tick(12)
+    assert [call.result() for call in b.calls] == [3, 3]

@@ -31,7 +31,9 @@ def printable(text: str) -> str:
 def show(renderable: Any) -> None:
     """To a terminal, as wide as that is; else as wide as need be."""
     console = Console()
-    console.print(renderable, width=None if console.is_terminal else max(WIDE, console.width))
+    if not console.is_terminal:  # what `print` is told of a width can only narrow it
+        console = Console(width=max(WIDE, console.width))
+    console.print(renderable)
 
 
 def seconds(value: float) -> str:
@@ -144,14 +146,25 @@ def kv_table(contexts: Iterable[ContextState]) -> Table:
 def group_table(groups: Iterable[GroupInfo]) -> Table:
     """Limits, and what is left of them."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("GROUP", "WEIGHT", "CALLS", "AT ONCE", "CALLS/MIN", "TOKENS/MIN", "SPENT", "REFILLS"):
-        table.add_column(name, justify="left" if name == "GROUP" else "right")
+    for name in (
+        "GROUP",
+        "WEIGHT",
+        "CALLS",
+        "AT ONCE",
+        "CALLS/MIN",
+        "TOKENS/MIN",
+        "SPENT",
+        "REFILLS",
+        "POLICIES",
+    ):
+        table.add_column(name, justify="left" if name in ("GROUP", "POLICIES") else "right")
     for group in groups:
         table.add_row(
             escape(group.name), f"{group.weight:g}", _used(group.calls, group.max_queue),
             "" if group.concurrency is None else str(group.concurrency),
             _left(group.requests_left, group.requests_per_min), _left(group.tokens_left, group.tokens_per_min),
             _used(group.spent, group.spend), "" if group.refills_in_s is None else seconds(group.refills_in_s),
+            escape(", ".join(group.policies or ())),
         )  # fmt: skip
     return table
 
@@ -172,7 +185,7 @@ def core_table(cores: Iterable[dict[str, Any]]) -> Table:
     for core in cores:
         table.add_row(
             escape(core["name"]), core.get("kind", ""), escape(", ".join(core.get("models", ()))),
-            core.get("policy", ""),
+            escape(", ".join([core.get("policy", ""), *core.get("chosen", ())])),
             f"{core.get('running', 0)}/{core.get('capacity', 0)}", str(core.get("waiting", 0)),
         )  # fmt: skip
     return table

@@ -36,6 +36,7 @@ Main = Callable[[AsyncClient, str], Awaitable[Any]]
     type=click.Choice(["interactive", "normal", "batch", "idle"]),
     help="Scheduling class of its calls.",
 )
+@click.option("--policy", help="Scheduling policy of its calls, of those its group may choose.")
 @click.option("--priority", type=int, help="Of its calls, for the policies that know priorities.")
 @click.option("--deadline", "deadline_s", type=float, help="Seconds after which a call of it fails.")
 @click.option(

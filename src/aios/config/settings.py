@@ -153,6 +153,9 @@ class GroupSettings(Section, frozen=True):
     """Tokens of prompt and answer together; a call that may need more is refused."""
     classes: tuple[SchedulingClass, ...] = ("interactive", "normal", "batch", "idle")
     """Scheduling classes that its calls may choose."""
+    policies: tuple[str, ...] | None = None
+    """Scheduling policies that its calls may choose instead of the core's; unset: those of the group above, at
+    the top none."""
     spend: float | None = None
     """What calls may cost in a period, at the prices of the cores; a call that may cost more than what is left
     is refused, and told when the budget refills."""

@@ -247,6 +247,8 @@ class Dispatcher:
         if isinstance(call, Generate):
             visit.step = self.foresight.came(process, call, ticket)
             ticket.priority = call.priority
+            if call.policy:
+                ticket.policy = self._groups.policy(process.group, call.policy, self._pool.policies)
         if isinstance(call, Generate | CallTool) and call.deadline_s is not None:
             ticket.deadline = now + call.deadline_s
             active.end_after(call.deadline_s)

@@ -7,8 +7,12 @@ however it ends."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import Any
 
+import msgspec
+
+from aios import plugins
 from aios.config import GroupSettings
 from aios.errors import BadRequest, ContextOverflow, Forbidden, LimitExceeded
 from aios.kernel.rates import Bucket, Purse
@@ -25,14 +29,22 @@ class Group:
         self.parent = parent
         self.calls = 0
         self.purse = Purse(0.0, 0.0)
+        self.settings = GroupSettings(name=settings.name)
+        self.requests: Bucket | None = None
+        self.tokens: Bucket | None = None
+        self.gate: asyncio.Semaphore | None = None
         self.apply(settings)
 
     def apply(self, settings: GroupSettings) -> None:
-        """Have other limits from now on. Calls under way go on under those they began with."""
-        self.settings = _checked(settings)
-        self.requests = _bucket(settings.requests_per_min)
-        self.tokens = _bucket(settings.tokens_per_min)
-        self.gate = asyncio.Semaphore(settings.concurrency) if settings.concurrency else None
+        """Have other limits from now on. Calls under way go on under those they began with; a limit that stays
+        remembers what is used of it."""
+        before, self.settings = self.settings, _checked(settings)
+        if settings.requests_per_min != before.requests_per_min:
+            self.requests = _bucket(settings.requests_per_min)
+        if settings.tokens_per_min != before.tokens_per_min:
+            self.tokens = _bucket(settings.tokens_per_min)
+        if settings.concurrency != before.concurrency:
+            self.gate = asyncio.Semaphore(settings.concurrency) if settings.concurrency else None
         self.purse.limit = float("inf") if settings.spend is None else settings.spend
         self.purse.period_s = settings.spend_period_s
 
@@ -62,6 +74,12 @@ class Group:
 
     def check_spend(self, cost: float) -> None:
         left = self.purse.left()
+        if cost > self.purse.limit:  # no refill helps
+            raise LimitExceeded(
+                f"The call may cost {cost:.6g}, and group {self.settings.name!r} may spend no more than "
+                f"{self.settings.spend:.6g} in all of a period.",
+                "Lower max_tokens, or raise the group's `spend`.",
+            )
         if cost > left:
             wait = self.purse.refills_in()
             raise LimitExceeded(
@@ -91,6 +109,8 @@ class Group:
             spend=settings.spend,
             spent=purse.spent,
             refills_in_s=purse.refills_in() if settings.spend is not None else None,
+            classes=settings.classes,
+            policies=settings.policies,
         )
 
 
@@ -187,6 +207,22 @@ class GroupTable:
                 own = classes[0]
         return wanted or own
 
+    def policy(self, name: str, wanted: str, own: Collection[str]) -> str:
+        """`wanted`, which a call chose, where the cores have `own`. Raises Forbidden for one that neither all
+        cores have nor the nearest group that says which may be chosen."""
+        if own == {wanted}:
+            return wanted
+        nearest = self._nearest(name)
+        for group in nearest.chain() if nearest is not None else ():
+            if (allowed := group.settings.policies) is not None:
+                if wanted in allowed:
+                    return wanted
+                what = f"Group {group.settings.name!r} may not choose the policy {wanted!r}."
+                mend = f"Choose one of {', '.join(allowed)}, or none." if allowed else "Choose none."
+                raise Forbidden(what, mend, param="policy")
+        mend = "Choose none, or have it listed in `policies` of the group."
+        raise Forbidden(f"Group {name!r} may not choose the policy {wanted!r}.", mend, param="policy")
+
     def weight(self, name: str) -> float:
         """Share of group `name` against the others: its weight among its siblings times the share of the group
         above. A group without settings has a weight of 1."""
@@ -212,6 +248,18 @@ class GroupTable:
                 other.parent = self._nearest(name.rpartition("/")[0])
         return group.info()
 
+    def change(self, name: str, given: Mapping[str, Any]) -> GroupInfo:
+        """Give a group those limits and leave it its others; None takes one away (JSON merge patch: RFC 7396).
+        `given` are fields of GroupSettings. Raises BadRequest."""
+        before = self._groups.get(name)
+        had: dict[str, Any] = msgspec.to_builtins(before.settings) if before is not None else {}
+        wanted = {limit: value for limit, value in {**had, **given}.items() if value is not None}
+        try:
+            return self.set(msgspec.convert({**wanted, "name": name}, GroupSettings))
+        except msgspec.ValidationError as error:
+            what = f"Group {name!r} can't have that: {error}."
+            raise BadRequest(what, f"Limits are {', '.join(GroupSettings.__struct_fields__[1:])}.") from error
+
     def list(self) -> tuple[GroupInfo, ...]:
         return tuple([group.info() for _, group in sorted(self._groups.items())])
 
@@ -235,6 +283,9 @@ def _checked(settings: GroupSettings) -> GroupSettings:
             raise BadRequest(f"Group {settings.name!r}: {name} is {value}.", mend, param=name)
     if not settings.classes:
         raise BadRequest(f"Group {settings.name!r} has no class.", "Give it one at least.", param="classes")
+    if settings.policies and (unknown := set(settings.policies) - set(plugins.names(plugins.POLICIES))):
+        what = f"Group {settings.name!r}: there is no policy {min(unknown)!r}."
+        raise BadRequest(what, f"Policies: {', '.join(plugins.names(plugins.POLICIES))}.", param="policies")
     return settings
 
 

@@ -289,7 +289,7 @@ class Kernel:
         policy, learned = self._policy(order.policy), LearnedFile(state / "learned" / f"{name}.json")
         await asyncio.to_thread(learned.teach, policy)
         scheduler = Scheduler(
-            core, policy, self.bus, contexts,
+            core, policy, self.bus, contexts, self._policy,
             quantum=order.quantum_tokens, max_queue=order.max_queue, patience_s=order.patience_s,
         )  # fmt: skip
         stack.callback(lambda: learned.keep(scheduler.policy))

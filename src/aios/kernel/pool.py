@@ -19,6 +19,7 @@ from aios.errors import NotFound, UnknownModel
 from aios.events import CoreChanged, EventBus
 from aios.kernel.status import CoreStatus, ModelInfo
 from aios.scheduler.scheduler import Scheduler
+from aios.scheduler.shares import Shares
 from aios.scheduler.ticket import Standing
 from aios.syscalls import ContextState, ContextStats, Embed, Generate
 
@@ -154,6 +155,11 @@ class Pool:
     def _up(self, member: Member) -> bool:
         return self._states.get(member.core.name) in ("ready", "restarted")
 
+    @property
+    def policies(self) -> frozenset[str]:
+        """By which the cores order calls."""
+        return frozenset([member.scheduler.policy.name for member in self._members])
+
     def schedulers(self, core: str = "") -> tuple[Scheduler, ...]:
         """Of the core of that name; "": of all. Raises NotFound."""
         found = tuple([m.scheduler for m in self._members if core in ("", m.core.name)])
@@ -243,6 +249,7 @@ class Pool:
             waiting=scheduler.waiting,
             state=self._states.get(core.name, ""),
             policy=scheduler.policy.name,
+            chosen=scheduler.policy.chosen if isinstance(scheduler.policy, Shares) else (),
             kv=dict(places),
         )
 

@@ -23,7 +23,8 @@ class ModelInfo(Record, frozen=True):
 class CoreStatus(Record, frozen=True):
     """One core and its queue: `running` sequences in its `capacity` slots, `waiting` without one.
 
-    `kv`: how many live processes have their newest context there `resident`, `parked` or `dropped`."""
+    `policy`: what orders it, `chosen`: other policies that calls there chose. `kv`: how many live processes
+    have their newest context there `resident`, `parked` or `dropped`."""
 
     name: str
     kind: str
@@ -34,6 +35,7 @@ class CoreStatus(Record, frozen=True):
     state: str
     policy: str
     kv: dict[str, int]
+    chosen: tuple[str, ...] = ()
 
 
 class KernelStatus(Record, frozen=True):

@@ -27,7 +27,8 @@ class Call:
 class Session:
     """A program: its calls one after the other, from `arrival` on. The first `shared` tokens of its first
     prompt are those of all sessions of one `family`. `oracle`: what the policy is told of the future: the
-    tokens of each `call`, the work that is left of the whole `program`, or nothing but predictions.
+    tokens of each `call`, the work that is left of the whole `program`, or nothing but predictions. `policy`:
+    that it chose, "" the core's.
 
     The rest is what became of it. Times are seconds of the clock, counts are tokens."""
 
@@ -38,6 +39,7 @@ class Session:
     scheduling_class: SchedulingClass = "normal"
     nice: int = 0
     weight: float = 1.0
+    policy: str = ""
     kind: str = "agent"
     shared: int = 0
     family: int = 0

@@ -24,7 +24,8 @@ class Item:
     RAM, `dropped_tokens`: how many had it, until it had to make room. `deadline`: clock time, or None.
     `weight`: of its group, for fair shares. `kind`: what programs like its own are called. `expected_tokens`:
     how many will be generated in all, as predicted (0: unknown); `generated`: how many were. `raised`: by so
-    many classes, because it waited so long. `width`: how many slots it takes. Where the program said what it
+    many classes, because it waited so long. `width`: how many slots it takes. `policy`: that it chose, "" the
+    core's own (`Shares`). Where the program said what it
     will do: `ahead`, tokens of all that is left of it; `path`, of the longest chain of what waits for this
     item, itself included."""
 
@@ -49,6 +50,7 @@ class Item:
     generated: int = 0
     raised: int = 0
     width: int = 1
+    policy: str = ""
     path: float | None = None
     ahead: float | None = None
 

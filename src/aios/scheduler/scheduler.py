@@ -17,7 +17,7 @@ from typing import Literal
 from aios.context.manager import ContextManager
 from aios.context.seating import Place, Seating
 from aios.cores.core import Core, Ended, Sequence, Step, Yielded
-from aios.errors import AiosError, CoreError, DeadlineExceeded
+from aios.errors import AiosError, CoreError
 from aios.events import (
     Dispatched,
     EventBus,
@@ -34,7 +34,8 @@ from aios.scheduler.patience import Patience
 from aios.scheduler.places import Places
 from aios.scheduler.policy import CLASSES, Item, Learner, Levelled, SchedulingPolicy, class_rank
 from aios.scheduler.predict import LengthPredictor
-from aios.scheduler.ticket import Run, Standing, Ticket
+from aios.scheduler.shares import Make, Shares, offering
+from aios.scheduler.ticket import Run, Standing, Ticket, too_late
 from aios.syscalls import Delta
 
 log = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ log = logging.getLogger(__name__)
 
 class Scheduler:
     """Orders the sequences of one core. `quantum` generated tokens per stay; at most `max_queue` wait.
-    `contexts`: of that core."""
+    `contexts`: of that core; `make`: makes policies that calls choose."""
 
     def __init__(
         self,
@@ -50,13 +51,14 @@ class Scheduler:
         policy: SchedulingPolicy,
         bus: EventBus,
         contexts: ContextManager,
+        make: Make,
         *,
         quantum: int,
         max_queue: int,
         patience_s: float = 30.0,
     ) -> None:
         self.core, self.policy, self.contexts = core, policy, contexts
-        self._bus, self._quantum, self._max_queue = bus, quantum, max_queue
+        self._bus, self._make, self._quantum, self._max_queue = bus, make, quantum, max_queue
         self._patience = Patience(patience_s, self._ready_items, self._raised)
         self._places = Places(lambda: core.capacity)
         self._tasks: asyncio.TaskGroup | None = None
@@ -125,7 +127,7 @@ class Scheduler:
         try:
             await self._door.enter(self._loop_time(ticket.deadline))
         except TimeoutError:
-            raise _too_late() from None
+            raise too_late() from None
         run = self._admit(sequence, ticket)
         try:
             while True:
@@ -142,11 +144,14 @@ class Scheduler:
 
     def _admit(self, sequence: Sequence, ticket: Ticket) -> Run:
         now = time.monotonic()
+        chosen = "" if ticket.policy == self.policy.name else ticket.policy
+        if chosen:
+            self.policy = offering(self.policy, chosen, self._make, self._runs, self._quantum)
         item = Item(
             id=next(self._ids), pid=ticket.pid, program=ticket.program, group=ticket.group,
             scheduling_class=ticket.scheduling_class, nice=ticket.nice, priority=ticket.priority,
             arrival=ticket.arrival, queued=now, context_tokens=len(sequence.tokens), deadline=ticket.deadline,
-            weight=ticket.weight, kind=ticket.kind, width=sequence.width,
+            weight=ticket.weight, kind=ticket.kind, width=sequence.width, policy=chosen,
             expected_tokens=self._expected(sequence, ticket), path=ticket.path, ahead=ticket.ahead,
         )  # fmt: skip
         self._members.join(ticket.pid, ticket.program)
@@ -172,7 +177,7 @@ class Scheduler:
             async with asyncio.timeout_at(deadline):
                 await reader
         except TimeoutError:
-            raise _too_late() from None
+            raise too_late() from None
 
     def _remove(self, run: Run) -> None:
         """The caller is done with the run, or gone."""
@@ -364,16 +369,17 @@ class Scheduler:
             self.policy.retire(over)
 
     def set_policy(self, policy: SchedulingPolicy) -> None:
-        """Order by another policy. Who waits goes on waiting; how long programs are is handed on."""
+        """Order by another policy, but for calls that chose theirs. Who waits goes on waiting; how long
+        programs are is handed on."""
         now = time.monotonic()
         if isinstance(policy, Learner) and isinstance(self.policy, Learner):
             policy.learn(self.policy.learned())
-        waiting = self._ready_items()
+        waiting = [item for item in self._ready_items() if not item.policy]
         for item in waiting:
             self.policy.withdraw(item)
-        self.policy = policy
+        self.policy = self.policy.under(policy, self._runs) if isinstance(self.policy, Shares) else policy
         for item in waiting:
-            policy.enqueue(item, now)
+            self.policy.enqueue(item, now)
         self._bus.publish(PolicyChanged(core=self.core.name, policy=policy.name))
         self._dispatch(arrived=True)
 
@@ -392,9 +398,3 @@ class Scheduler:
 
     def _loop_time(self, deadline: float | None) -> float | None:
         return None if deadline is None else deadline - time.monotonic() + self._loop.time()
-
-
-def _too_late() -> DeadlineExceeded:
-    return DeadlineExceeded(
-        "The call's deadline passed before it was done.", "Give it more time, or ask for less."
-    )

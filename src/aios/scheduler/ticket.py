@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from aios.cores.core import Sequence, Step
-from aios.errors import AiosError
+from aios.errors import AiosError, DeadlineExceeded
 from aios.scheduler.policy import Item
 from aios.syscalls import SchedulingClass
 
@@ -17,7 +17,8 @@ from aios.syscalls import SchedulingClass
 @dataclass(slots=True)
 class Ticket:
     """Who asks, and how urgent it is; the scheduler writes down what became of it. `kind`: programs of one
-    kind are expected to be of like size. `weight`: of its group. `path` and `ahead` as of `Item`.
+    kind are expected to be of like size. `weight`: of its group. `policy`: the one it chose, "" the core's.
+    `path` and `ahead` as of `Item`.
 
     Times are `time.monotonic()` seconds. `queue_s`: ready without a slot, over all waits; `run_s`: in a slot;
     `first_token`: when the first token came."""
@@ -31,6 +32,7 @@ class Ticket:
     nice: int = 0
     weight: float = 1.0
     priority: int = 0
+    policy: str = ""
     deadline: float | None = None
     path: float | None = None
     ahead: float | None = None
@@ -78,3 +80,9 @@ class Standing(NamedTuple):
 def kind_of(name: str) -> str:
     """What programs like the one called `name` are called: `agent-07` and `agent-12` are of one kind."""
     return re.sub(r"\d+", "#", name)
+
+
+def too_late() -> DeadlineExceeded:
+    return DeadlineExceeded(
+        "The call's deadline passed before it was done.", "Give it more time, or ask for less."
+    )

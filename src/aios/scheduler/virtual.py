@@ -126,7 +126,7 @@ class VirtualCore:
             group="" if "group" in blind else session.group, kind=session.kind, nice=session.nice,
             scheduling_class="normal" if "class" in blind else session.scheduling_class, priority=0,
             weight=1.0 if "group" in blind else session.weight, arrival=now, queued=now,
-            context_tokens=session.context, expected_tokens=expected,
+            context_tokens=session.context, expected_tokens=expected, policy=session.policy,
         )  # fmt: skip
 
     def _enqueue(self, stay: Stay, now: float) -> None:

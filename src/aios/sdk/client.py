@@ -47,7 +47,7 @@ class AsyncClient:
 
     `base_url`, `api_key` and `agent` default to the environment, then to this user's daemon. Use as an async
     context manager, or `await close()`. `options`: of `chat` and `complete`, for all calls that don't say
-    otherwise (priority, scheduling_class, deadline_s, model, …). Broken connections and 429/502/503 are tried
+    otherwise (priority, scheduling_class, policy, deadline_s, …). Broken connections and 429/502/503 are tried
     again with the same idempotency key, so nothing runs twice. Raises the kernel's errors (aios.errors).
 
     `memory` and `files` are what the agent knows and keeps."""
@@ -198,7 +198,7 @@ class AsyncClient:
         return await self.request(requests.groups())
 
     async def set_group(self, name: str, **limits: Any) -> GroupInfo:
-        """Give a group limits (fields of `[[groups]]`) in place of those it has."""
+        """Change limits of a group (fields of `[[groups]]`): those that are named; None takes one away."""
         return await self.request(requests.set_group(name, limits))
 
     async def events(self, pid: int | None = None) -> AsyncGenerator[AnyEvent, None]:

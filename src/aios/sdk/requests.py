@@ -153,7 +153,7 @@ def groups() -> Request[tuple[GroupInfo, ...]]:
 
 def set_group(name: str, limits: Mapping[str, Any]) -> Request[GroupInfo]:
     body = {"name": name, **limits}
-    return Request("PUT", "/aios/v1/groups", lambda told: answers.decoded(told, GroupInfo), body)
+    return Request("PATCH", "/aios/v1/groups", lambda told: answers.decoded(told, GroupInfo), body)
 
 
 def create_key(agent: str, group: str) -> Request[dict[str, Any]]:

@@ -36,6 +36,8 @@ class Hints(Caller):
     """Higher runs earlier, under the policies that know priorities. Header `X-Priority`."""
     scheduling_class: SchedulingClass | None = None
     """Instead of the class of the calling process. Header `X-Scheduling-Class`."""
+    policy: str | None = None
+    """Scheduling policy, of those that the caller's group may choose. Header `X-Policy`."""
     deadline_s: Annotated[float, Meta(gt=0)] | None = None
     """Seconds after which the call fails. Header `X-Deadline`."""
     window: WindowPolicy | None = None
@@ -55,6 +57,7 @@ def hints_of(headers: Headers) -> Hints:
     return Hints(
         priority=_read(headers, "X-Priority", int, "a whole number"),
         scheduling_class=_read(headers, "X-Scheduling-Class", SchedulingClass, "a scheduling class"),
+        policy=headers.get("x-policy"),
         deadline_s=_seconds(headers),
         window=_read(headers, "X-Window", WindowPolicy, "a window policy"),
         blocks=_read(headers, "X-Blocks", bool, "true or false"),

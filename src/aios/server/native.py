@@ -58,6 +58,12 @@ class PolicyBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Whose calls it orders; "": those of all cores."""
 
 
+class Named(msgspec.Struct, frozen=True):
+    """What a body is about; the rest of it is something else's to read."""
+
+    name: str
+
+
 class CreatedKey(msgspec.Struct, frozen=True):
     agent: str
     group: str
@@ -105,7 +111,7 @@ class Native:
             Endpoint("GET", "/aios/v1/trace", self.trace, None, dict[str, Any]),
             Endpoint("PUT", "/aios/v1/scheduler", self.set_policy, PolicyBody, dict[str, Any]),
             Endpoint("GET", "/aios/v1/groups", self.groups, None, GroupList),
-            Endpoint("PUT", "/aios/v1/groups", self.set_group, GroupSettings, GroupInfo),
+            Endpoint("PATCH", "/aios/v1/groups", self.set_group, GroupSettings, GroupInfo),
             Endpoint("GET", "/aios/v1/keys", self.keys, None, KeyList),
             Endpoint("POST", "/aios/v1/keys", self.create_key, NewKey, CreatedKey, status=201),
             Endpoint("DELETE", "/aios/v1/keys/{agent}", self.revoke_keys, None, KeyList),
@@ -205,12 +211,13 @@ class Native:
         return body.reply(GroupList(self._kernel.groups.list()))
 
     async def set_group(self, request: Request) -> Response:
-        """Give a group these limits, in place of those it has, until the kernel ends. Admin, with a key or the
-        token."""
+        """Give a group these limits, until the kernel ends; those not named stay, null takes one away. Admin,
+        with a key or the token."""
         known = self._gate.owner(request)
-        asked = body.decode(await body.read(request, self._limit), GroupSettings)
-        told = self._kernel.groups.set(asked)
-        self._note(known, "group.set", f"group:{asked.name}")
+        raw = await body.read(request, self._limit)
+        name, limits = body.decode(raw, Named).name, body.decode(raw, dict[str, Any])
+        told = self._kernel.groups.change(name, limits)
+        self._note(known, "group.set", f"group:{name}")
         return body.reply(told)
 
     async def keys(self, request: Request) -> Response:

@@ -159,7 +159,7 @@ class Sampled(Hints):
 
     def hinted(self, hints: Hints) -> dict[str, Any]:
         """What both kinds of call take from the headers, else from the body."""
-        names = ("priority", "scheduling_class", "deadline_s", "window", "blocks", "facts", "step")
+        names = ("priority", "scheduling_class", "policy", "deadline_s", "window", "blocks", "facts", "step")
         said = {name: (getattr(hints, name), getattr(self, name)) for name in names}
         given = {name: body if header is None else header for name, (header, body) in said.items()}
         return {name: value for name, value in given.items() if value is not None}

@@ -190,6 +190,8 @@ class Generate(Call[Completion], frozen=True, tag="llm.generate"):
     priority: int = 0
     scheduling_class: SchedulingClass | None = None
     """None: the class of the process."""
+    policy: str = ""
+    """Scheduling policy that orders it, of those its group may choose; "": that of the core."""
     window: WindowPolicy | None = None
     """What happens when `messages` outgrow the model's window; None: as the kernel is configured."""
     blocks: bool = False

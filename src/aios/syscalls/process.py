@@ -117,7 +117,8 @@ class ContextInfo(Record, frozen=True):
 
 class GroupInfo(Record, frozen=True):
     """One group of agents: its limits (None: none) and what is used of them. `calls`: under way; `*_left`: of
-    the rate, now (below 0: used in advance); `spent`: in this period, which ends in `refills_in_s`."""
+    the rate, now (below 0: used in advance); `spent`: in this period, which ends in `refills_in_s`. `classes`
+    and `policies`: what its calls may choose (None: what those of the group above may)."""
 
     name: str
     weight: float = 1.0
@@ -132,6 +133,8 @@ class GroupInfo(Record, frozen=True):
     spend: float | None = None
     spent: float = 0.0
     refills_in_s: float | None = None
+    classes: tuple[SchedulingClass, ...] = ("interactive", "normal", "batch", "idle")
+    policies: tuple[str, ...] | None = None
 
 
 class Spawn(Call[ProcessInfo], frozen=True, tag="process.spawn"):

@@ -140,7 +140,7 @@ async def test_whoever_is_on_this_machine_makes_itself_no_key(make_stand: Any) -
         tries = [
             ("POST", "/aios/v1/keys", {"agent": "eve", "group": "admin"}),
             ("DELETE", "/aios/v1/keys/ann", None),
-            ("PUT", "/aios/v1/groups", {"name": "default", "spend": 1e9}),
+            ("PATCH", "/aios/v1/groups", {"name": "default", "spend": 1e9}),
         ]
         for method, path, given in tries:
             assert (await client.request(method, path, json=given)).status_code == 403, path

@@ -228,12 +228,13 @@ async def test_models(stand: Any) -> None:
 
 
 async def test_headers_can_say_what_the_body_can(stand: Any) -> None:
-    told = {"x_priority": "-2", "x_scheduling_class": "batch", "x_window": "summarize"}
+    told = {"x_priority": "-2", "x_scheduling_class": "batch", "x_window": "summarize", "x_policy": "edf"}
     async with stand.client(idempotency_key="k", x_deadline="2.5", **told) as client:
         await client.post(CHAT, json={**ASK, "priority": 7})
     (_, call) = stand.kernel.made[-1]
     assert (call.idempotency_key, call.deadline_s) == ("k", 2.5)
     assert (call.priority, call.scheduling_class, call.window) == (-2, "batch", "summarize")
+    assert call.policy == "edf"
 
 
 async def test_a_header_that_says_0_or_no_is_stronger_than_the_body_too(stand: Any) -> None:

@@ -166,8 +166,8 @@ def test_what_the_kernel_adds_can_be_in_the_body() -> None:
     )
     assert (call.priority, call.deadline_s, call.idempotency_key, call.extra) == (3, 1.5, "k", {})
     assert (call.scheduling_class, call.window) == ("batch", "truncate")
-    (one,) = text(prompt="a", scheduling_class="idle")
-    assert (one.scheduling_class, one.window) == ("idle", None)
+    (one,) = text(prompt="a", scheduling_class="idle", policy="srpt")
+    assert (one.scheduling_class, one.window, one.policy) == ("idle", None, "srpt")
 
 
 @pytest.mark.parametrize(
