@@ -586,7 +586,7 @@ async def test_a_stream_is_refused_before_it_begins(tmp_path: Path) -> None:
 
 async def test_calls_of_managers_are_decided_asked_and_recorded_too(tmp_path: Path) -> None:
     rules = '[[rules]]\nid = "no-notes"\neffect = "deny"\nactions = ["memory.note"]\n'
-    async with Kernel(configured(tmp_path, rules)) as kernel:
+    async with Kernel(configured(tmp_path, rules, ask=["irreversible"])) as kernel:
         ann = kernel.processes.attach("ann")
         await kernel.trap(ann, storage.WriteFile(path="/a", text="one"))
         with pytest.raises(Forbidden, match="'no-notes'"):
