@@ -31,7 +31,9 @@ PROFILE = Profile(
 CALLS = (  # noqa: SIM905
     "ptrace process_vm_readv mount umount2 pivot_root chroot unshare setns keyctl add_key bpf io_uring_setup "
     "perf_event_open userfaultfd clock_settime settimeofday reboot init_module kexec_load swapon sethostname "
-    "memfd_create shmget open_by_handle_at clone3 landlock_create_ruleset pidfd_getfd"
+    "memfd_create memfd_secret shmget open_by_handle_at name_to_handle_at clone3 landlock_create_ruleset "
+    "pidfd_getfd pidfd_send_signal rt_sigqueueinfo semget semctl semop msgget msgctl msgsnd fsopen open_tree "
+    "move_mount syslog acct quotactl kcmp process_madvise timer_create timer_settime fanotify_init"
 ).split()
 PRELUDE = """
 import ctypes, json, os, resource, signal, socket, subprocess, sys, time
@@ -90,6 +92,13 @@ PROBES = {
         "for fd in range(3, 64): must_fail(lambda: os.fstat(fd) and os.readlink(f'/proc/self/fd/{fd}') "
         "if not os.path.realpath(f'/proc/self/fd/{fd}').startswith('/proc') else os.stat('/none'))"
     ),
+    "memory and descriptors of the box's first process": Probe(
+        "if call('landlock_create_ruleset', 0, 0, 1) >= 6:\n"  # which is what holds this
+        "    for name in ('mem', 'maps', 'environ'): must_fail(lambda: open(f'/proc/1/{name}', 'rb'))\n"
+        "    for fd in range(9): must_fail(lambda: open(f'/proc/1/fd/{fd}', 'wb'))"
+    ),
+    "messages of the kernel": Probe("must_refuse('syslog', 3, ctypes.create_string_buffer(99), 99)"),
+    "handle of a host file": Probe("must_refuse('name_to_handle_at', -100, b'/', 0, 0, 0)"),
     # -- writing
     "write to /etc": Probe("must_fail(lambda: open('/etc/aios-probe', 'w'))"),
     "write to /usr": Probe("must_fail(lambda: open('/usr/aios-probe', 'w'))"),
@@ -108,8 +117,15 @@ PROBES = {
         "must_fail(lambda: open('../' * 9 + 'etc/shadow').read())", outside=True
     ),
     "change the mode of a host file": Probe("must_fail(os.chmod, FACTS['secret'], 0o777)"),
-    "sysctl": Probe("must_fail(lambda: open('/proc/sys/kernel/hostname', 'w').write('x'))"),
+    "sysctl": Probe("must_fail(lambda: open('/proc/sys/kernel/hostname', 'wb', 0).write(b'x'))"),
     "sysrq": Probe("must_fail(lambda: open('/proc/sysrq-trigger', 'w'))"),
+    "the running Python through /proc": Probe("must_fail(lambda: open('/proc/self/exe', 'r+b'))"),
+    "core pattern": Probe("must_fail(lambda: open('/proc/sys/kernel/core_pattern', 'wb', 0).write(b'|/x'))"),
+    "sysfs": Probe(
+        "for path in ('kernel/profiling', 'kernel/mm/ksm/run', 'power/state', 'fs/cgroup/release_agent'):\n"
+        "    must_fail(lambda: open('/sys/' + path, 'wb', 0).write(b'1'))"
+    ),
+    "cgroup of its own": Probe("must_fail(os.mkdir, '/sys/fs/cgroup/aios-probe')"),
     # -- devices
     "mknod of a disk": Probe("must_fail(os.mknod, 'disk', 0o060600, os.makedev(254, 0))"),
     "read kernel memory": Probe(
@@ -139,6 +155,20 @@ PROBES = {
         "for pid in (os.getpid(), os.getppid()): must_refuse('pidfd_getfd', os.pidfd_open(pid), 0, 0)"
     ),
     "raise the priority": Probe("must_fail(os.nice, -5)"),
+    "signal a host process by other calls": Probe(
+        "must_fail(lambda: signal.pidfd_send_signal(os.pidfd_open(FACTS['host']), 9))\n"
+        "r = call('rt_sigqueueinfo', FACTS['host'], 9, ctypes.create_string_buffer(128)); r < 0 or escaped(r)"
+    ),
+    "compare and advise other processes": Probe(
+        "must_refuse('kcmp', os.getpid(), os.getppid(), 0, 0, 0); must_refuse('process_madvise', 0, 0, 0, 0, 0)"
+    ),
+    "real-time priority": Probe(
+        "must_fail(os.sched_setscheduler, 0, os.SCHED_FIFO, os.sched_param(1))\n"
+        "must_fail(os.setpriority, os.PRIO_PROCESS, 0, -20)"
+    ),
+    "spared when memory runs out": Probe(
+        "must_fail(lambda: open('/proc/self/oom_score_adj', 'wb', 0).write(b'-1000'))"
+    ),
     # -- rights
     "setuid 0": Probe("must_fail(os.setuid, 0); must_fail(os.setresuid, 0, 0, 0)"),
     "setgroups": Probe("must_fail(os.setgroups, [0])"),
@@ -164,6 +194,10 @@ PROBES = {
         "must_refuse('mount', b'none', b'/work', b'tmpfs', 0, 0); must_refuse('umount2', b'/proc', 2)"
     ),
     "chroot": Probe("must_fail(os.chroot, '.'); must_refuse('pivot_root', b'.', b'.')"),
+    "mount by the newer calls": Probe(
+        "must_refuse('fsopen', b'tmpfs', 0); must_refuse('open_tree', -100, b'/', 1)\n"
+        "must_refuse('move_mount', 0, b'', 0, b'', 0)"
+    ),
     "ulimit raise": Probe(
         "for name in ('AS', 'FSIZE', 'NOFILE', 'NPROC', 'CORE'):\n"
         "    kind = getattr(resource, 'RLIMIT_' + name); hard = resource.getrlimit(kind)[1]\n"
@@ -189,6 +223,14 @@ PROBES = {
     "memory outside all limits": Probe(
         "must_refuse('memfd_create', b'x', 0); must_refuse('shmget', 0, 1 << 20, 0o1600)"
     ),
+    "semaphores and messages of System V": Probe(
+        "must_refuse('semget', 7, 1, 0o1600); must_refuse('msgget', 7, 0o1600)\n"
+        "must_refuse('semctl', 0, 0, 3)\n"
+        "must_refuse('msgctl', 0, 12, 0); must_refuse('msgsnd', 0, 0, 0, 0); must_refuse('semop', 0, 0, 0)"
+    ),
+    "a program without a file": Probe("must_fail(os.memfd_create, 'x'); must_refuse('memfd_secret', 0)"),
+    "watch the host's files": Probe("must_refuse('fanotify_init', 0, 0)"),
+    "accounting and quotas": Probe("must_refuse('acct', b'/work/acct'); must_refuse('quotactl', 0, 0, 0, 0)"),
     # -- network
     "tcp to the host": Probe(
         "must_fail(socket.create_connection, ('127.0.0.1', FACTS['tcp']), 1)", outside=True
@@ -244,6 +286,41 @@ PROBES = {
     "many empty files": Probe(
         "n = 0\nwhile True:\n    open(f'f{n}', 'wb').close(); n += 1; time.sleep(0.001)", ends=("disk",)
     ),
+    "files without a name": Probe(
+        "kept, total = [], 0\n"
+        "try:\n"
+        "    for n in range(48):\n"
+        "        kept.append(open(f'f{n}', 'wb')); os.unlink(f'f{n}'); time.sleep(0.005)\n"
+        "        os.posix_fallocate(kept[-1].fileno(), 0, 7 << 20); total += 7 << 20\n"
+        "except OSError: pass\n"
+        "total > 200 << 20 and escaped(f'{total} bytes')",
+        ends=("disk", ""),
+    ),
+    "files in folders too deep to see": Probe(
+        "total = 0\n"
+        "for _ in range(40): os.mkdir('d' * 200); os.chdir('d' * 200)\n"
+        "try:\n"
+        "    for n in range(200):\n"
+        "        total += open(str(n), 'wb').write(bytes(1 << 20)); time.sleep(0.001)\n"
+        "except OSError: pass\n"
+        "total > 100 << 20 and escaped(f'{total} bytes')",
+        ends=("disk", ""),
+    ),
+    "folders within folders": Probe(
+        "for folder in (os.environ['TMPDIR'], '.'):\n"
+        "    os.chdir(folder)\n"
+        "    try:\n        for _ in range(2000): os.mkdir('d'); os.chdir('d')\n"
+        "    except OSError: pass\n",
+        ends=("disk", ""),
+    ),
+    "many empty files in memory": Probe(
+        "n = 0\n"
+        "try:\n"
+        "    while n < 9000: open(f\"{os.environ['TMPDIR']}/{n}\", 'wb').close(); n += 1\n"
+        "    time.sleep(1); escaped(f'{n} files')\n"
+        "except OSError: pass",
+        ends=("disk", ""),
+    ),
     "fill /tmp": Probe(
         "def fill(folder):\n"
         "    total = 0\n"
@@ -257,6 +334,20 @@ PROBES = {
     "use all descriptors": Probe(
         "try:\n    files = [open('/dev/null') for _ in range(1000)]\n"
         "    escaped('1000 files')\nexcept OSError: pass"
+    ),
+    "many timers": Probe(
+        "made = ctypes.c_int()\n"
+        "n = sum(call('timer_create', 1, 0, ctypes.byref(made)) == 0 for _ in range(20000))\n"
+        "n > 5000 and escaped(f'{n} timers')"
+    ),
+    "a file that unpacks without end": Probe(
+        "import gzip\nopen('bomb.gz', 'wb').write(gzip.compress(bytes(1 << 20)) * 400)\n"
+        "try: escaped(len(gzip.open('bomb.gz').read()))\nexcept MemoryError: pass\n"
+        "try:\n    with gzip.open('bomb.gz') as f, open('out', 'wb') as out:\n"
+        "        while data := f.read(1 << 20): out.write(data)\n"
+        "    escaped('400 MiB')\n"
+        "except OSError: pass",
+        ends=("", "disk", "cpu", "memory"),
     ),
     "processor loop": Probe("while True: pass", ends=("", "cpu", "wall")),
     "processor loop of many": Probe("for _ in range(3): os.fork()\nwhile True: pass", ends=("cpu", "wall")),
@@ -322,6 +413,17 @@ def host(folder: Path, way: str) -> Iterator[dict]:
             raise AssertionError(f"a probe sent {udp.recv(100)} to the host")
 
 
+def used(folder: Path) -> int:
+    """Bytes of all files in it, however deep they are."""
+    told = subprocess.run(["du", "-s", "-B1", folder], stdout=subprocess.PIPE, check=True, text=True)
+    return int(told.stdout.split()[0])
+
+
+def remove(folder: Path) -> None:
+    """The work folders in it; Python's own way to remove folders fails at those that are too deep."""
+    subprocess.run(["rm", "-rf", *folder.glob("work*")], check=True)
+
+
 def sandbox_of(way: str) -> Sandbox:
     return Bubblewrap(binaries()[0]) if way == "bubblewrap" else Landlock()
 
@@ -352,10 +454,11 @@ async def attempt(
                 "held": b"HELD" in outcome.stdout, "err": outcome.stderr[-600:].decode(errors="replace"),
                 "reason": outcome.reason, "status": outcome.status, "seconds": outcome.seconds,
                 "size": len(outcome.stdout) + len(outcome.stderr), "beats": [beats, later],
-                "disk": sum(f.stat().st_size for f in work.rglob("*") if not f.is_symlink() and f.is_file()),
+                "disk": used(work),
                 "again": again and (again.stdout.decode() or again.reason),
             }  # fmt: skip
         await box.close()
+        await asyncio.to_thread(remove, folder)
     return outcomes
 
 

@@ -112,10 +112,13 @@ def test_tools_are_listed_tried_added_and_removed(daemon: Daemon, aios: Callable
     assert aios("tools", "test", "calculator", '{"expression": "6*7"}') == "42\n"
     (daemon.folder / "tool.toml").write_text('name = "polite"\nversion = "1"\n')
     (daemon.folder / "tools.py").write_text(
+        "from aios.syscalls.tools import Flags\n"
         "from aios.tools.tool import tool\n@tool\ndef greet() -> str:\n    'Greet.'\n    return 'hello'\n"
+        "@tool(flags=Flags(irreversible=True))\ndef send() -> str:\n    'Send.'\n    return 'sent'\n"
     )
     assert "nice__greet" in aios("tools", "add", "nice", "--package", ".")
     assert aios("tools", "test", "nice__greet") == "hello\n"
+    assert aios("tools", "test", "nice__send") == "sent\n"  # it asks a person, who is there
     assert "nice__greet" in json.loads(aios("tools", "show", "nice__greet", "--json"))["name"]
     assert "removed" in aios("tools", "remove", "nice")
     assert "nice__greet" not in aios("tools", "list")

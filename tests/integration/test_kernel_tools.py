@@ -131,6 +131,23 @@ async def test_limits_of_processes_and_spend_of_groups_hold_for_tools(tmp_path: 
         assert kernel.groups.list()[0].spent == pytest.approx(0.8)
 
 
+async def test_rates_and_concurrency_of_groups_hold_for_tools(tmp_path: Path) -> None:
+    gate = Gate()
+    groups = [{"name": "narrow", "concurrency": 1}, {"name": "rare", "requests_per_min": 1.0}]
+    async with Kernel(settings(tmp_path, groups=groups)) as kernel:
+        give(kernel, gate.tool())
+        first, second = (kernel.processes.attach(name, group="narrow") for name in ("ann", "bob"))
+        calls = [asyncio.ensure_future(use(kernel, pid, "gated")) for pid in (first, second)]
+        await until(lambda: gate.running)
+        other = kernel.processes.attach("eve", group="rare")
+        await use(kernel, other, "clock")
+        with pytest.raises(DeadlineExceeded):  # the next may start in a minute
+            await use(kernel, other, "clock", deadline_s=0.05)
+        assert gate.running == 1
+        gate.open.set()
+        assert [told.text for told in await asyncio.gather(*calls)] == ["done", "done"]
+
+
 async def test_kill_pause_and_deadline_reach_a_tool(tmp_path: Path) -> None:
     gate = Gate()
     async with Kernel(settings(tmp_path)) as kernel:

@@ -67,11 +67,17 @@ def whole_host(argv: list[str]) -> list[str]:
     return [*argv[:at], "--ro-bind", "/var", "/var", *argv[at:]]
 
 
+def both(first: Change, second: Change) -> Change:
+    return lambda argv: second(first(argv))
+
+
+APART = "Landlock().protect_parent()"
 ESCAPES = {
     "seccomp": (
         without("--seccomp", 1),
         ("ptrace", "keyctl", "io_uring", "memory outside all limits", "pidfd_getfd", "clone into a namespace",
-         "netlink, vsock and crypto sockets", "nested user namespace"),
+         "netlink, vsock and crypto sockets", "nested user namespace", "a program without a file",
+         "semaphores and messages of System V"),
     ),
     "network namespace": (without("--unshare-net"), ("tcp to the host", "abstract socket of the host")),
     "own mounts": (
@@ -81,12 +87,15 @@ ESCAPES = {
     "read-only mounts": (without("--remount-ro", 1), ("write to the root folder", "fill /dev")),
     "rlimits": (
         inside('for name, most in config[\\"limits\\"].items()', "for name, most in ()"),
-        ("ulimit raise", "memory bomb", "shared memory bomb", "use all descriptors", "many threads"),
+        ("ulimit raise", "memory bomb", "shared memory bomb", "use all descriptors", "many threads",
+         "many timers"),
     ),
     "size of /tmp": (without("--size", 1), ("fill /tmp",)),
     "a zygote that can't be read": (
-        inside("prctl(PR_SET_DUMPABLE, 0)", "0"), ("memory of the parent", "descriptors of the parent"),
+        both(inside("prctl(PR_SET_DUMPABLE, 0)", "0"), inside(APART, "0")),
+        ("memory of the parent", "descriptors of the parent"),
     ),
+    "Landlock within": (inside(APART, "0"), ("memory and descriptors of the box's first process",)),
 }  # fmt: skip
 
 

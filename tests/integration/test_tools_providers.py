@@ -78,8 +78,14 @@ async def test_the_digest_of_a_package_follows_its_files(tools, tmp_path):
     assert (await tools.show("polite__greet")).digest != first
 
 
+async def test_a_source_is_not_taken_for_a_tool(tools, tmp_path):
+    tools.add(from_folder(package(tmp_path)))
+    with pytest.raises(NotFound, match=r"source of tools.*polite__tool"):
+        await tools.show("polite")
+
+
 async def test_broken_packages(tools, tmp_path):
-    with pytest.raises(ConfigError, match="no manifest"):
+    with pytest.raises(ConfigError, match=r"no .*tool\.toml.*is a folder with"):
         from_folder(tmp_path)
     with pytest.raises(ConfigError, match="verion"):
         from_folder(package(tmp_path, manifest='name = "a"\nverion = "1"'))
@@ -227,8 +233,13 @@ async def test_an_http_service_from_its_description(tools):
 
 
 def test_what_is_no_description_is_refused():
-    with pytest.raises(ConfigError, match="not usable"):
-        OpenApi("x", "{}", httpx.AsyncClient())
+    for spec, why in (
+        ("{}", "'paths' is missing"),
+        ('{"paths": {}}', "servers.*--url"),
+        ("paths:", "not JSON"),
+    ):
+        with pytest.raises(ConfigError, match=why):
+            OpenApi("x", spec, httpx.AsyncClient())
 
 
 # -- the web ----------------------------------------------------------------------------------------

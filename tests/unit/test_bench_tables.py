@@ -1,22 +1,49 @@
 """What benchmarks make of their rows."""
 
+import asyncio
 import json
 from pathlib import Path
 
 import pytest
 
 from aios.bench import contexts, neighbours, scale, schedule
+from aios.bench.growth import growth
+from aios.bench.kernelrate import null_rate
+from aios.bench.progress import Progress
 from aios.bench.sessions import ROLES, plans
+from aios.config import parse
 from aios.errors import ConfigError
 
 
-def test_a_line_is_fitted_with_how_well_it_fits():
-    line = scale.fit([{"agents": n, "makespan_s": 0.5 + 0.002 * n} for n in (250, 500, 1000)])
-    assert line["s_per_agent"] == pytest.approx(0.002)
-    assert line["s"] == pytest.approx(0.5)
+def test_growth_is_told_as_a_line_and_as_a_power() -> None:
+    line = growth([(n, 0.002 * n) for n in (250, 500, 1000, 1000)])
+    assert line["slope"] == pytest.approx(0.002)
+    assert line["intercept"] == pytest.approx(0.0, abs=1e-9)
     assert line["r2"] == pytest.approx(1.0)
-    bent = scale.fit([{"agents": n, "makespan_s": n**3 / 1e6} for n in (250, 500, 1000)])
+    assert line["exponent"] == pytest.approx(1.0)
+    assert [(part["from"], part["to"]) for part in line["local"]] == [(250, 500), (500, 1000)]
+    bent = growth([(n, n**3 / 1e6) for n in (250, 500, 1000)])
     assert bent["r2"] < 0.99
+    assert bent["exponent"] == pytest.approx(3.0)
+    assert bent["local"][1]["slope"] > 3 * bent["local"][0]["slope"]
+
+
+def test_runs_of_one_kind_are_merged_to_medians_and_ranges() -> None:
+    rows = [
+        {"part": "null", "policy": "fifo", "agents": 1, "seed": seed, "calls_s": rate, "trouble": trouble}
+        for seed, rate, trouble in ((1, 9.0, ""), (2, 12.0, "slow disk"), (3, 11.0, ""))
+    ]
+    rows.append({"part": "idle", "agents": 1, "seed": 1, "bytes_each": 10})
+    (row,) = scale.merged(rows, "null", ("policy", "agents"))
+    assert (row["runs"], row["calls_s"], row["calls_s_range"]) == (3, 11.0, [9.0, 12.0])
+    assert row["trouble"] == "slow disk"
+
+
+def test_a_fast_kernel_has_lost_no_record(tmp_path: Path) -> None:
+    settings = parse({"state": {"dir": str(tmp_path)}})
+    row = asyncio.run(null_rate(settings, 50))
+    assert row["calls_s"] >= row["calls_s_on_disk"] > 0
+    assert (row["trouble"], row["records_lost"], row["decisions_lost"]) == ("", 0, 0)
 
 
 def test_gains_are_against_fifo_on_the_same_seed():
@@ -35,16 +62,16 @@ def test_gains_are_against_fifo_on_the_same_seed():
 
 
 def test_what_was_measured_before_a_stop_is_not_measured_again(tmp_path: Path) -> None:
-    first = schedule.Progress(tmp_path / "out" / "progress.jsonl")
+    first = Progress(tmp_path / "out" / "progress.jsonl")
     assert first.find(agents=8, seed=1, mode="aios-fifo") is None
     first.add({"agents": 8, "seed": 1, "mode": "aios-fifo", "makespan_s": 2.0})
-    again = schedule.Progress(tmp_path / "out" / "progress.jsonl")
+    again = Progress(tmp_path / "out" / "progress.jsonl")
     found = again.find(agents=8, seed=1, mode="aios-fifo")
     assert found is not None
     assert found["makespan_s"] == 2.0
     assert again.find(agents=8, seed=2, mode="aios-fifo") is None
     again.over()
-    assert schedule.Progress(tmp_path / "out" / "progress.jsonl").find(agents=8) is None
+    assert Progress(tmp_path / "out" / "progress.jsonl").find(agents=8) is None
 
 
 def test_light_agents_gain_by_how_much_less_they_wait():

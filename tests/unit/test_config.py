@@ -52,3 +52,9 @@ def test_a_missing_file_is_an_error_only_when_it_was_named(tmp_path, monkeypatch
 def test_an_unknown_environment_key_is_an_error_too():
     with pytest.raises(ConfigError, match="nearest known one is 'port'"):
         config.load(None, {"AIOS_SERVER_PORTT": "1"})
+
+
+def test_the_state_folder_is_the_same_from_everywhere(tmp_path, monkeypatch):
+    """Boxes are made elsewhere, over folders in it."""
+    monkeypatch.chdir(tmp_path)
+    assert config.parse({"state": {"dir": "here"}}).state_dir() == tmp_path / "here"

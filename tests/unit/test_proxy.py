@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aios.errors import BadRequest
+from aios.errors import BadRequest, ToolError
+from aios.tools.hosts import check_allowed
 from aios.tools.sandbox.exchange import CHUNKED, asked
 from aios.tools.sandbox.proxy import Proxy
 
@@ -144,3 +145,10 @@ def test_whatever_is_asked_one_host_is_named_in_it(text):
     assert [line for line in lines if line.lower().startswith("host")] == ["Host: a.test"]
     assert "\r" not in "".join(lines)
     assert "\n" not in "".join(lines)
+
+
+def test_who_names_a_host_without_its_port_is_told_so():
+    check_allowed("a.test", 443, ["a.test"])
+    with pytest.raises(ToolError, match="for ports 80 and 443"):
+        check_allowed("a.test", 8080, ["a.test"])
+    check_allowed("a.test", 8080, ["a.test:8080"])

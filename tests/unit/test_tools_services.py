@@ -4,6 +4,7 @@ shows."""
 import json
 import os
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from threading import Thread
 from urllib.parse import quote, quote_plus
 
@@ -14,7 +15,8 @@ from tests.recordings import FOLDER, Recorder, Replay
 from aios.errors import ToolError, ToolUnavailable
 from aios.syscalls import FunctionCall, ToolCall
 from aios.tools.manager import ToolManager
-from aios.tools.providers.package import installed
+from aios.tools.providers.package import digest_of, installed
+from aios.tools.services import wikipedia
 from aios.tools.services.arxiv import Arxiv
 from aios.tools.services.brave import Brave, Hit
 from aios.tools.services.weather import OpenMeteo
@@ -146,6 +148,7 @@ async def test_they_are_packages_that_are_installed():
     async with ToolManager() as tools:
         tools.add(found["wikipedia"])
         assert [tool.name for tool in await tools.list()] == ["wikipedia__page", "wikipedia__search"]
+        assert (await tools.show("wikipedia__page")).digest == digest_of(Path(wikipedia.__file__))
 
 
 # -- recorded answers -------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import statistics
 import tempfile
@@ -18,6 +17,7 @@ from rich.console import Console
 from aios.bench.board import Board
 from aios.bench.drive import Row
 from aios.bench.modes import BACKOFF, Setup, served
+from aios.bench.progress import Progress
 from aios.bench.report import machine, write_result
 from aios.bench.sessions import plans, run_sessions
 from aios.errors import AiosError
@@ -71,28 +71,6 @@ def run(
     write_result(out, result)
     plot(out / "plot.png", result)
     progress.over()
-
-
-class Progress:
-    """Rows that were measured already, a JSON object a line."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        lines = path.read_text("utf-8").splitlines() if path.is_file() else []
-        self._rows: list[dict[str, Any]] = [json.loads(line) for line in lines]
-
-    def find(self, **what: Any) -> dict[str, Any] | None:
-        """The row of which that is true."""
-        return next((row for row in self._rows if what.items() <= row.items()), None)
-
-    def add(self, row: dict[str, Any]) -> None:
-        self._rows.append(row)
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
-
-    def over(self) -> None:
-        self._path.unlink(missing_ok=True)
 
 
 async def _sweep(setup: Setup, crowds: Sequence[int], seeds: int, progress: Progress) -> list[dict[str, Any]]:

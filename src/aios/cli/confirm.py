@@ -15,7 +15,7 @@ import msgspec
 from aios.access.approvals import Approval
 from aios.access.decision import agent_id
 from aios.cli import render
-from aios.errors import Conflict
+from aios.errors import Conflict, Forbidden
 from aios.kernel.wanted import SEEN, bound
 from aios.sdk import access
 from aios.sdk.client import AsyncClient, Client
@@ -40,9 +40,9 @@ def confirmed(
     with ThreadPoolExecutor(1) as thread:
         doing = thread.submit(do or partial(client.syscall, call))
         while not wait([doing], POLL_S).done:
-            for asked in client.approvals.list("waiting"):
-                if _about(asked, agent, call):
-                    with suppress(Conflict):  # somebody else was quicker
+            with suppress(Conflict, Forbidden):  # somebody else was quicker, or is who answers
+                for asked in client.approvals.list("waiting"):
+                    if _about(asked, agent, call):
                         client.request(_answer(asked, yes))
         return doing.result()
 
@@ -59,9 +59,9 @@ class Confirming:
         doing = asyncio.ensure_future(self._client.syscall(call))
         try:
             while not (await asyncio.wait([doing], timeout=POLL_S))[0]:
-                for asked in await self._client.approvals.list("waiting"):
-                    if _about(asked, self._agent, call):
-                        with suppress(Conflict):
+                with suppress(Conflict, Forbidden):
+                    for asked in await self._client.approvals.list("waiting"):
+                        if _about(asked, self._agent, call):
                             await self._client.request(_answer(asked, self._yes))
             return await doing
         finally:

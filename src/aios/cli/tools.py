@@ -11,8 +11,7 @@ from rich.table import Table
 
 from aios.cli import render
 from aios.cli.daemon import connect, json_option, state_option
-from aios.sdk import tools as requests
-from aios.syscalls.tools import Tool, ToolSource
+from aios.syscalls.tools import CallTool, Tool, ToolSource
 
 
 @click.group(invoke_without_command=True)
@@ -70,9 +69,11 @@ def show(name: str, as_json: bool, state_dir: Path | None) -> None:
 @json_option
 @state_option
 def test(name: str, arguments: str, agent: str, as_json: bool, state_dir: Path | None) -> None:
-    """Call tool NAME for an agent, with ARGUMENTS (a JSON object)."""
+    """Call tool NAME for an agent, with ARGUMENTS (a JSON object). What asks a person is confirmed by this."""
+    from aios.cli.confirm import confirmed
+
     with connect(state_dir, agent) as client:
-        told = client.request(requests.called(name, arguments))
+        told = confirmed(client, agent, CallTool(name=name, arguments=arguments))
     if as_json:
         render.show_json(told)
     else:

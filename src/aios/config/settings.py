@@ -202,8 +202,8 @@ class BrowserSettings(Section, frozen=True):
     page_chars: int = 6_000
     """Characters of a page that a model is shown at once."""
     memory_mb: int = 4096
-    """Memory of all the browser's processes (resident, shared pages counted in each), MiB; over it, it is
-    ended."""
+    """Memory of all the browser's processes (resident, shared pages counted in each; some 1,300 with two
+    agents), MiB; over it, the largest page is ended."""
 
 
 class ToolSettings(Section, frozen=True):
@@ -309,6 +309,6 @@ class Settings(Section, frozen=True):
     def state_dir(self) -> Path:
         """The state folder, from `[state] dir` or the XDG default. Not created here."""
         if self.state.dir:
-            return Path(self.state.dir).expanduser()
+            return Path(self.state.dir).expanduser().absolute()  # boxes run elsewhere
         base = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
         return Path(base).expanduser() / "aios"

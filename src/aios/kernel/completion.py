@@ -42,7 +42,7 @@ class Answer:
     def __init__(self, sequences: int = 1) -> None:
         self._open = sequences
         self._choices: dict[int, _Choice] = {}
-        self._ends: list[Ended] = []
+        self._ended: Usage | None = None
         self._tokens = 0
 
     @property
@@ -66,7 +66,11 @@ class Answer:
 
     def end(self, ended: Ended) -> None:
         self._open -= 1
-        self._ends.append(ended)
+        prompt, made, cached = ended.prompt_tokens, ended.completion_tokens, ended.cached_tokens
+        if before := self._ended:
+            prompt, cached = max(prompt, before.prompt_tokens), min(cached, before.cached_tokens)
+            made += before.completion_tokens
+        self._ended = Usage(prompt_tokens=prompt, completion_tokens=made, cached_tokens=cached)
         for index, reason in ended.reasons.items():
             self._choices.setdefault(index, _Choice()).reason = reason
 
@@ -74,14 +78,10 @@ class Answer:
         """The choices share one prompt, which is counted once; of it, `cached` is what even the choice that
         found least did not have to compute. Before the end: what was generated so far, and `prompt_tokens`
         once anything was."""
-        if not self.complete:
+        if self._ended is None or not self.complete:
             prompt_tokens = prompt_tokens if self._tokens else 0
             return Usage(prompt_tokens=prompt_tokens, completion_tokens=self._tokens)
-        return Usage(
-            prompt_tokens=max(ended.prompt_tokens for ended in self._ends),
-            completion_tokens=sum(ended.completion_tokens for ended in self._ends),
-            cached_tokens=min(ended.cached_tokens for ended in self._ends),
-        )
+        return self._ended
 
     def completion(self, *, id: str, model: str, created: int, timings: Timings) -> Completion:
         """The whole answer. `created`: Unix time, seconds."""

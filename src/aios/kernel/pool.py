@@ -99,11 +99,14 @@ class Pool:
         def order(member: Member) -> tuple[bool, float, bool]:
             return not self._up(member), member.scheduler.busy_s, not member.scheduler.knows(pid)
 
-        return min(self._serving(model), key=order)
+        serving = self._serving(model)
+        return min(serving, key=order) if len(serving) > 1 else serving[0]
 
     async def settle(self, member: Member, sequence: Sequence) -> Member:
         """The core on which `sequence`, prepared by `member`, is done soonest: by what it would wait there and
         what it would compute. Its process's context is moved there if it is elsewhere."""
+        if len(self._serving(sequence.call.model)) == 1:
+            return member
         peers = self._peers(member, sequence.call.model)
         if len(peers) == 1:
             return member

@@ -46,5 +46,7 @@ class Places:
 
     def fits(self, item: Item, now: float) -> bool:
         """It may have its slots now."""
+        if not self._wide:
+            return item.width <= self.free
         held = self.held_for(now)
         return item.width <= self.free and (held is None or held is item)

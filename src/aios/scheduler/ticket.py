@@ -6,6 +6,7 @@ import asyncio
 import re
 import time
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from aios.cores.core import Sequence, Step
@@ -77,6 +78,7 @@ class Standing(NamedTuple):
     attained: int
 
 
+@lru_cache(maxsize=65_536)
 def kind_of(name: str) -> str:
     """What programs like the one called `name` are called: `agent-07` and `agent-12` are of one kind."""
     return re.sub(r"\d+", "#", name)

@@ -28,7 +28,8 @@ def check_allowed(host: str, port: int, allowed: Iterable[str]) -> None:
     """`allowed` as of `is_allowed`. Raises ToolError."""
     known = tuple(allowed)
     if not is_allowed(host, port, known):
-        mend = f"Allowed: {', '.join(known) or 'none'}. The owner of this machine can add hosts."
+        ports = "" if port in PORTS else f" A name alone is for ports {PORTS[0]} and {PORTS[1]}."
+        mend = f"Allowed: {', '.join(known) or 'none'}.{ports} The owner of this machine can add hosts."
         raise ToolError(f"{host}:{port} may not be reached.", mend)
 
 

@@ -131,6 +131,9 @@ class Registry:
         return [provider for provider in every if isinstance(provider, Keeper) and provider.holds(agent)]
 
     def _unknown(self, name: str) -> NotFound:
+        if name in self._providers:
+            mend = f"`aios tools` lists what it has, as {name}{SEPARATOR}tool."
+            return NotFound(f"{name!r} is a source of tools, not a tool.", mend)
         names = [*self._bound, *self._checked, *self._providers]
         near = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
         return NotFound(

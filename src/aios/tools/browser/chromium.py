@@ -36,6 +36,8 @@ MODULES = ("forward", "become")
 ETC = ("/etc/fonts", "/etc/ssl/certs", "/etc/chromium", "/etc/chromium.d", "/etc/nsswitch.conf")
 TMP = str(512 << 20)
 """Bytes of each folder in memory: the profile is in one, what its processes share in the other."""
+OWN_MB = 1024
+"""Data of a process before it has a page: its heaps, mostly not yet used (measured: 700)."""
 MEND = "pip install 'aios[browser]'"
 
 
@@ -77,18 +79,19 @@ async def bubblewrap() -> Path:
 
 
 def write_launcher(
-    folder: Path, chromium: Path, binary: Path, proxy: Path, uid: int, *, nested: bool
+    folder: Path, chromium: Path, binary: Path, proxy: Path, uid: int, memory_mb: int, *, nested: bool
 ) -> Path:  # fmt: skip
     """A program in `folder` that starts Chromium in a box, with the arguments that it is given. Blocks.
 
-    `nested`: Chromium makes its own sandbox in it. File descriptors 3 and 4, by which Playwright speaks to
+    `memory_mb`: what one process may have of data, beside its own. `nested`: Chromium makes its own sandbox in
+    it. File descriptors 3 and 4, by which Playwright speaks to
     Chromium, are left as they are; 5 to 7 hold contents for bubblewrap; `pid` in `folder` will hold its
     number."""
     contents = {"filter": program(network_namespace=True, nested=nested), "passwd": PASSWD, "group": GROUP}
     for name, data in contents.items():
         (folder / name).write_bytes(data)
     quoted = {name: shlex.quote(str(folder / name)) for name in (*contents, "pid")}
-    command = shlex.join(_command(chromium, binary, proxy, uid, nested))
+    command = shlex.join(_command(chromium, binary, proxy, uid, memory_mb, nested))
     launcher = folder / "chromium"
     launcher.write_text(
         f"#!/bin/sh\necho $$ > {quoted['pid']}\n"
@@ -98,7 +101,9 @@ def write_launcher(
     return launcher
 
 
-def _command(chromium: Path, binary: Path, proxy: Path, uid: int, nested: bool) -> list[str]:
+def _command(
+    chromium: Path, binary: Path, proxy: Path, uid: int, memory_mb: int, nested: bool
+) -> list[str]:  # fmt: skip
     prefix = host.python_prefix()
     inside = prefix if prefix.is_relative_to("/usr") else Path(PYTHON)
     home = chromium.resolve().parent
@@ -124,7 +129,9 @@ def _command(chromium: Path, binary: Path, proxy: Path, uid: int, nested: bool) 
     for name, value in host.environment(Profile(), inside, "/tmp", "/tmp").items():
         mounts += ["--setenv", name, value]
     program = str(chromium if not foreign else home / chromium.resolve().name)
-    config = {"command": [program], "proxy": f"{PROXY}/{proxy.name}"}
+    # All together are looked at each second: until then it is this that holds one of them.
+    limits = {"RLIMIT_DATA": (memory_mb + OWN_MB) << 20}
+    config = {"command": [program], "proxy": f"{PROXY}/{proxy.name}", "limits": limits}
     return [
         *outer, "--unshare-user", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts",
         "--unshare-cgroup-try", *(() if nested else ("--disable-userns",)), "--die-with-parent",

@@ -20,7 +20,7 @@ from aios.tools.browser import chromium
 from aios.tools.hosts import is_allowed
 from aios.tools.sandbox.forward import PORT
 from aios.tools.sandbox.proxy import Dial, Proxy, dial
-from aios.tools.sandbox.watch import Watch
+from aios.tools.sandbox.watch import Watch, below
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, BrowserContext
@@ -83,8 +83,13 @@ class Process:
         return context
 
     async def excess(self) -> str:
-        """Which limit its processes are over, if any."""
-        return await asyncio.to_thread(self._watch.processes)
+        """Which limit its processes are over, if any. Over their memory, the largest page is ended first, for
+        the others to go on."""
+        return await asyncio.to_thread(self._excess)
+
+    def _excess(self) -> str:
+        reason = self._watch.processes()
+        return "" if reason == "memory" and _end_largest_page(self.pid) else reason
 
     async def close(self) -> None:
         """End it; if it does not end by itself, by force."""
@@ -109,7 +114,14 @@ class Process:
         stack.push_async_callback(_within, CLOSE_S, driver.stop)
         for nested in (True, False):
             launcher = await asyncio.to_thread(
-                chromium.write_launcher, folder, program, binary, proxy.path, uid, nested=nested
+                chromium.write_launcher,
+                folder,
+                program,
+                binary,
+                proxy.path,
+                uid,
+                self._settings.memory_mb,
+                nested=nested,
             )
             try:
                 self._browser = await driver.chromium.launch(
@@ -130,6 +142,25 @@ class Process:
         stack.callback(self.kill)
         most = Profile(cpu_s=math.inf, memory_mb=self._settings.memory_mb, processes=PROCESSES)
         self._watch = Watch(self.pid, folder, most)
+
+
+def _end_largest_page(pid: int) -> bool:
+    """False: below `pid` there is none."""
+    pages = [used for used in below(pid) if _is_page(used.pid)]
+    if not pages:
+        return False
+    largest = max(pages, key=lambda used: used.memory)
+    log.warning("a page is ended: the browser is over its memory, and it has %d MiB", largest.memory >> 20)
+    with suppress(ProcessLookupError):
+        os.kill(largest.pid, signal.SIGKILL)
+    return True
+
+
+def _is_page(pid: int) -> bool:
+    try:
+        return b"--type=renderer" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 async def _within(seconds: float, close: Callable[[], Awaitable[None]]) -> None:

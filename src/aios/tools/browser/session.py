@@ -52,7 +52,9 @@ class Session:
         self._reach_ms = 1000 * min(ELEMENT_S, settings.timeout_s / 3)
         self._listing = Listing("")
         self._pages: list[Page] = []
-        self._surplus: set[asyncio.Task[bool]] = set()
+        self._closing: set[asyncio.Task[bool]] = set()
+        self._crashed = False
+        """The last page crashed, and no tool has said so yet."""
         context.on("page", self._opened)
 
     async def close(self) -> bool:
@@ -62,6 +64,7 @@ class Session:
     async def open(self, url: str) -> str:
         """Go to an address and list what is there. Raises ToolError, ToolTimeout."""
         self._check(url)
+        self._crashed = False
         page = self._current() or await self._context.new_page()
         async with self._answering(page, f"{url} can't be opened"):
             answer = await page.goto(url, wait_until="domcontentloaded")
@@ -129,6 +132,8 @@ class Session:
         return self._pages[-1] if self._pages else None
 
     def _need(self) -> Page:
+        if self._crashed:
+            raise self._crash()
         if (page := self._current()) is None:
             raise ToolError("No page is open.", "Open one first; pages are closed when they are not used.")
         if page.url.partition(":")[0] not in SHOWN:
@@ -144,18 +149,32 @@ class Session:
         self._current()
         if len(self._pages) < self._settings.pages:
             self._pages.append(page)
+            page.on("crash", self._lost)
         else:
-            closing = self._tasks.create_task(_closed(page), name="one page too many")
-            self._surplus.add(closing)
-            closing.add_done_callback(self._surplus.discard)
+            self._close(page)
+
+    def _lost(self, page: Page) -> None:
+        self._pages = [other for other in self._pages if other is not page]
+        self._crashed = True
+        self._close(page)
+
+    def _close(self, page: Page) -> None:
+        closing = self._tasks.create_task(_closed(page), name="end of a page")
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+
+    def _crash(self) -> ToolError:
+        self._crashed = False
+        what = f"The page was ended: it crashed, or took too much of {self._settings.memory_mb} MiB of memory."
+        return ToolError(what, "Open another page. The owner can raise memory_mb of [tools.browser].")
 
     async def _seen(self, failed: str = "") -> str:
         """The newest page, once it has settled."""
         page = self._need()
         async with self._answering(page, "The page can't be read"):
             await page.wait_for_timeout(100)  # what a click sets off begins a little later
-            while self._surplus:
-                await asyncio.wait(self._surplus)
+            while self._closing:
+                await asyncio.wait(self._closing)
             page = self._need()
             await _settled(page)
         return await self._shown(await self._list(page), 1, failed)
@@ -226,6 +245,8 @@ class Session:
             raise ToolTimeout(what, "Open another page, or this one later.") from error
         except Error as error:
             self._check_alive(error)
+            if self._crashed:
+                raise self._crash() from error
             mend = f"It, or what it redirects to, does not answer or is none of: {', '.join(self._hosts)}."
             raise ToolError(f"{what}: {_first(error)}.", mend) from error
 

@@ -49,9 +49,13 @@ class OpenApi:
             self._spec = cast(Json, json.loads(spec) if isinstance(spec, str) else spec)
             paths = cast("dict[str, Json]", self._spec["paths"])
             self._base = (base_url or self._spec["servers"][0]["url"]).rstrip("/")
-        except (ValueError, KeyError, IndexError, TypeError) as error:
-            mend = "It takes OpenAPI 3 in JSON with paths, and a base_url if it names no server."
-            raise ConfigError(f"The description of {name} is not usable: {error!r}.", mend) from error
+        except ValueError as error:
+            mend = "It takes OpenAPI 3 in JSON."
+            raise ConfigError(f"The description of {name} is not JSON: {error}.", mend) from error
+        except (KeyError, IndexError, TypeError) as error:
+            mend = "It takes paths, and servers or a url (`--url`) of the service."
+            why = f"{error} is missing" if isinstance(error, KeyError) else "its paths or servers are wrong"
+            raise ConfigError(f"The description of {name} is no OpenAPI: {why}.", mend) from error
         self.name, self._client, self._headers, self._timeout_s = name, client, dict(headers or {}), timeout_s
         self._digest = hashlib.sha256(msgspec.json.encode(self._spec, order="sorted")).hexdigest()
         self._schemas = _renamed(self._spec.get("components", {}).get("schemas", {}))

@@ -11,6 +11,7 @@ import hashlib
 import importlib.util
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
@@ -59,8 +60,8 @@ class Package:
         self._tools = None
 
     def _read(self) -> dict[str, Bound]:
-        digest = self._digest()
         try:
+            digest = self._digest()
             found = list(_bounds(self._load()))
         except Exception as error:
             # The supervisor of foreign code, which may raise whatever it likes.
@@ -80,6 +81,9 @@ def from_folder(folder: Path, name: str = "") -> Package:
     file = folder / MANIFEST
     try:
         manifest = msgspec.convert(tomllib.loads(file.read_text("utf-8")), Manifest)
+    except FileNotFoundError as error:
+        mend = f"A tool package is a folder with {MANIFEST} (name, version) and tools.py."
+        raise ConfigError(f"There is no {file}.", mend) from error
     except (OSError, ValueError) as error:  # msgspec's and tomllib's errors are ValueErrors
         mend = "It takes name and version, and may have module and description."
         raise ConfigError(f"{file} is no manifest of a tool package: {error}.", mend) from error
@@ -101,18 +105,28 @@ def installed() -> list[Package]:
     found: list[Package] = []
     for entry in entry_points(group=plugins.TOOLS):
         version = entry.dist.version if entry.dist else ""
-        source = hashlib.sha256(f"{entry.value} {version}".encode()).hexdigest()
-        found.append(Package(entry.name, version, lambda source=source: source, entry.load))
+        digest = partial(_digest_of_module, entry.module)
+        found.append(Package(entry.name, version, digest, entry.load))
     return found
 
 
+def _digest_of_module(name: str) -> str:
+    """SHA-256 over a module's file, or all files of its folder if it is a package; "": it has none."""
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None or not Path(spec.origin).is_file():
+        return ""
+    file = Path(spec.origin)
+    return digest_of(file.parent) if spec.submodule_search_locations else digest_of(file)
+
+
 def digest_of(folder: Path) -> str:
-    """SHA-256 over the names and contents of all files of a folder."""
+    """SHA-256 over the names and contents of all files of a folder, or of the one file that it is."""
     total = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and not any(part in SKIPPED for part in path.parts):
+    for path in sorted(folder.rglob("*")) if folder.is_dir() else [folder]:
+        name = path.relative_to(folder if folder.is_dir() else folder.parent)
+        if path.is_file() and not any(part in SKIPPED for part in name.parts):
             content = hashlib.sha256(path.read_bytes()).hexdigest()
-            total.update(f"{path.relative_to(folder).as_posix()}\0{content}\n".encode())
+            total.update(f"{name.as_posix()}\0{content}\n".encode())
     return total.hexdigest()
 
 

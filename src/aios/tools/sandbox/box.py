@@ -24,6 +24,8 @@ START_S = 20.0
 GRACE_S = 1.5
 """How much later than the zygote the host ends a run."""
 HEADER = 4096
+STREAMS = "/run/streams"
+MEMORY = "/tmp", "/dev/shm", STREAMS
 
 
 class Sandbox(Protocol):
@@ -53,12 +55,15 @@ class Box:
     """One agent's box. It takes one run at a time; cancelling a run ends the box, and with it everything that
     runs in it. A box that ended (`closed`) is not used again."""
 
+    memory: tuple[str, ...] = ()
+    """Folders in memory that it may write."""
+
     def __init__(self, process: Process, work: Path, profile: Profile, proxy: Proxy | None = None) -> None:
         self._process, self._profile, self._proxy = process, profile, proxy
         assert process.stdin is not None
         assert process.stdout is not None
         self._out, self._in = process.stdin, process.stdout
-        self._watch = Watch(process.pid, work, profile)
+        self._watch = Watch(process.pid, work, profile, self.memory)
         self._used = False
         self.closed = False
 
@@ -173,7 +178,9 @@ class _OverLimit(Exception):
 
 
 class HardBox(Box):
-    """A box whose processes end with the one that the host started."""
+    """A box whose processes end with the one that the host started, and that has file systems of its own."""
+
+    memory = MEMORY
 
     async def _end(self) -> None:
         _signal(self._process.kill)

@@ -12,14 +12,13 @@ from pathlib import Path
 from aios.errors import AiosError, SandboxUnavailable
 from aios.syscalls.tools import Profile
 from aios.tools.sandbox import host
-from aios.tools.sandbox.box import Box, HardBox, start
+from aios.tools.sandbox.box import MEMORY, STREAMS, Box, HardBox, start
 from aios.tools.sandbox.filter import program
 from aios.tools.sandbox.profile import Strength
 from aios.tools.sandbox.proxy import Dial, Proxy, dial
 
 STAGE = "/tmp/aios"  # only in a mount namespace of the box's own
 PYTHON = "/opt/python"
-STREAMS = "/run/streams"
 PROXY = "/run/proxy"
 PASSWD = b"root:x:0:0::/:/bin/false\nagent:x:1000:1000::/work:/bin/sh\n"
 GROUP = b"root:x:0:\nagent:x:1000:\n"
@@ -96,16 +95,16 @@ class Bubblewrap:
             mounts += ["--ro-bind", str(reach[f"readable{i}"]), mount.inside]
         tmp = str(profile.tmp_mb << 20)
         mounts += [
-            "--proc", "/proc", "--dev", "/dev", "--size", tmp, "--perms", "1777", "--tmpfs", "/dev/shm",
-            "--size", tmp, "--perms", "1777", "--tmpfs", "/tmp", "--size", tmp, "--perms", "1777",
-            "--tmpfs", STREAMS, "--bind", str(reach["work"]), "/work",
+            "--proc", "/proc", "--dev", "/dev",
+            *(each for path in MEMORY for each in ("--size", tmp, "--perms", "1777", "--tmpfs", path)),
+            "--bind", str(reach["work"]), "/work",
             *(("--ro-bind", str(reach["proxy"]), PROXY) if proxy else ()),
             "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/work",
         ]  # fmt: skip
         for name, value in host.environment(profile, inside, "/work", "/tmp").items():
             mounts += ["--setenv", name, value]
         config = {
-            "limits": host.limits(profile), "streams": STREAMS, "temporary": ["/tmp", "/dev/shm"],
+            "limits": host.limits(profile), "streams": STREAMS, "temporary": MEMORY,
             "proxy": f"{PROXY}/{proxy.name}" if proxy else "",
         }  # fmt: skip
         return [

@@ -21,7 +21,7 @@ kexec_load kexec_file_load init_module finit_module delete_module reboot swapon 
 settimeofday clock_settime clock_adjtime adjtimex stime sethostname setdomainname acct syslog vhangup
 iopl ioperm modify_ldt vm86 vm86old nfsservctl lookup_dcookie uselib ustat sysfs _sysctl
 move_pages migrate_pages mbind set_mempolicy memfd_create memfd_secret
-shmget shmat shmctl msgget mq_open
+shmget shmat shmctl semget semctl semop semtimedop msgget msgctl msgsnd msgrcv mq_open
 """.split()  # noqa: SIM905
 
 UNPATHED = """

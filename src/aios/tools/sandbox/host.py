@@ -29,6 +29,8 @@ module.main(config)
 """
 FIRST_UID = 0x2AAA0000
 UIDS = 1 << 16
+SIGNALS = 1024
+"""Signals that wait, and timers, which the kernel counts with them."""
 SYSTEM_FOLDERS = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 SYSTEM_FILES = ("/etc/ld.so.cache", "/etc/alternatives", "/etc/localtime")
 
@@ -74,6 +76,7 @@ def limits(profile: Profile, *, others: int = 0) -> dict[str, int]:
         "RLIMIT_NPROC": profile.processes + SPARE + others,
         "RLIMIT_CORE": 0,
         "RLIMIT_MSGQUEUE": 0,
+        "RLIMIT_SIGPENDING": SIGNALS,
     }
 
 

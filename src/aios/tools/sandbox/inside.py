@@ -88,6 +88,9 @@ class Zygote:
         if self._landlock:
             self._landlock.protect_parent()
             prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        else:
+            with suppress(OSError):  # where there is Landlock too, the first process of the box is out of reach
+                Landlock().protect_parent()
 
     def _sweep(self, *, all: bool = False) -> None:
         """Kill what the run left behind and reap it, but not (unless `all`) the session; where there is none,
@@ -117,12 +120,19 @@ class Zygote:
         return kill_all_but({1, os.getpid(), session.pid})
 
     def _clear(self) -> None:
-        for folder in self._temporary:
-            for path, folders, names in os.walk(folder, topdown=False):
-                for name in names + folders:
+        todo, folders = list(self._temporary), list[str]()
+        while todo:  # not by `os.walk`, which too many folders within folders end
+            with suppress(OSError), os.scandir(todo.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        todo.append(entry.path)
+                        folders.append(entry.path)
+                        continue
                     with suppress(OSError):
-                        whole = os.path.join(path, name)
-                        (os.rmdir if name in folders and not os.path.islink(whole) else os.unlink)(whole)
+                        os.unlink(entry.path)
+        for folder in reversed(folders):
+            with suppress(OSError):
+                os.rmdir(folder)
 
     def _reply(self, header: dict[str, Any], out: bytes, err: bytes) -> None:
         text = json.dumps({**header, "sizes": [len(out), len(err)]}).encode()
