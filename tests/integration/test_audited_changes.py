@@ -24,7 +24,7 @@ SPEC = {"name": "clock2", "kind": "mcp", "command": "false"}
 CHANGES: tuple[tuple[str, str, Any, str, str], ...] = (
     ("POST", f"{V1}/keys", {"agent": "bob"}, "key.create", "key:default:bob"),
     ("DELETE", f"{V1}/keys/bob", None, "key.revoke", "key:bob"),
-    ("PUT", f"{V1}/groups", {"name": "research", "concurrency": 2}, "group.set", "group:research"),
+    ("PATCH", f"{V1}/groups", {"name": "research", "concurrency": 2}, "group.set", "group:research"),
     ("PUT", f"{V1}/secrets", {"name": "s", "value": "hush-hush"}, "secret.put", "secret:s"),
     ("DELETE", f"{V1}/secrets/s", None, "secret.remove", "secret:s"),
     ("POST", f"{V1}/grants", {"resource": "file:/a", "name": "default:bob"}, "grant.give", "file:/a"),
