@@ -55,7 +55,7 @@ def guarded(folder: Path, **tables: Any) -> Settings:
     rules.write_text(RULES)
     return settings(
         folder / "state",
-        access={"rules": [str(rules)]},
+        access={"rules": [str(rules)], "ask": []},
         memory={"thinking": "extract", "embedder": "none"},
         storage={"roots": [{"name": "lab", "groups": [GROUP], "writable": True}]},
         **tables,

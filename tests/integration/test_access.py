@@ -110,7 +110,7 @@ async def test_always_is_for_this_rule_and_this_agent(tmp_path: Path) -> None:
     async with Kernel(configured(tmp_path)) as kernel:  # and for the next kernel
         ann = kernel.processes.attach("ann")
         await ask(kernel, ann, "three")
-        await kernel.guard.asking.withdraw("models", "default:ann")
+        await kernel.guard.withdraw(operator(kernel), "models", "default:ann")
         asked = asyncio.create_task(ask(kernel, ann, "four"))
         await waiting(kernel)
         asked.cancel()
@@ -586,7 +586,7 @@ async def test_a_stream_is_refused_before_it_begins(tmp_path: Path) -> None:
 
 async def test_calls_of_managers_are_decided_asked_and_recorded_too(tmp_path: Path) -> None:
     rules = '[[rules]]\nid = "no-notes"\neffect = "deny"\nactions = ["memory.note"]\n'
-    async with Kernel(configured(tmp_path, rules)) as kernel:
+    async with Kernel(configured(tmp_path, rules, ask=["irreversible"])) as kernel:
         ann = kernel.processes.attach("ann")
         await kernel.trap(ann, storage.WriteFile(path="/a", text="one"))
         with pytest.raises(Forbidden, match="'no-notes'"):

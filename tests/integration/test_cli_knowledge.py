@@ -49,24 +49,24 @@ def test_files_are_written_listed_and_taken_back(
     assert aios("fs", "ls", "/notes") == "a.md\n"
     versions = json.loads(aios("fs", "--json", "history", "/notes/a.md"))
     assert "+second" in aios("fs", "diff", "/notes/a.md", str(versions[-1]["version"]))
-    aios("fs", "rollback", "/notes/a.md")
+    aios("fs", "rollback", "--yes", "/notes/a.md")
     assert aios("fs", "cat", "/notes/a.md") == "first line\n"
     later = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(time.time() + 60))
-    aios("fs", "rollback", "/notes/a.md", "--at", later)
+    aios("fs", "rollback", "--yes", "/notes/a.md", "--at", later)
     assert aios("fs", "cat", "/notes/a.md") == "first line\n"
-    aios("fs", "rollback", "/notes/a.md", "--version", str(versions[0]["version"]))
+    aios("fs", "rollback", "--yes", "/notes/a.md", "--version", str(versions[0]["version"]))
     assert aios("fs", "cat", "/notes/a.md") == "first line\nsecond\n"
-    aios("fs", "rollback", "/notes/a.md", "--version", str(versions[-1]["version"]))
+    aios("fs", "rollback", "--yes", "/notes/a.md", "--version", str(versions[-1]["version"]))
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\x00\x01")))
     aios("fs", "write", "/raw")
     assert aios("fs", "cat", "/raw") == "\x00\x01"
     assert aios("fs", "grep", "fir.t") == "/notes/a.md:1: first line\n"
-    assert "bin" in aios("fs", "rm", "-r", "/notes")
+    assert "bin" in aios("fs", "rm", "-ry", "/notes")
     (gone,) = json.loads(aios("fs", "--json", "bin"))
     aios("fs", "restore", str(gone["id"]))
     aios("fs", "cp", "/raw", "/notes")
     assert aios("fs", "ls", "/notes").split() == ["a.md", "raw"]
-    aios("fs", "rm", "/raw")
+    aios("fs", "rm", "-y", "/raw")
     assert "1 files" in aios("fs", "purge", "--yes")
     assert json.loads(aios("fs", "--json", "bin")) == []
 

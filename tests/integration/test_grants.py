@@ -25,7 +25,7 @@ GROUPS = '[groups]\nstaff = ["research"]\n'
 
 def configured(folder: Path) -> Any:
     (folder / "rules.toml").write_text(GROUPS)
-    return settings(folder / "state", access={"rules": [str(folder / "rules.toml")]})
+    return settings(folder / "state", access={"rules": [str(folder / "rules.toml")], "ask": ["irreversible"]})
 
 
 async def test_a_grant_by_glob_lets_read_find_and_list_until_it_is_taken_back(tmp_path: Path) -> None:

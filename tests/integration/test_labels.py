@@ -52,7 +52,7 @@ async def laboratory(folder: Path) -> AsyncGenerator[tuple[Kernel, Process]]:
     memory = {"thinking": "extract", "embedder": "none"}
     rules = folder / "rules.toml"
     rules.write_text('[[rules]]\nid = "declassify"\neffect = "allow"\nactions = ["label.declassify"]\n')
-    access = {"rules": [str(rules)]}
+    access = {"rules": [str(rules)], "ask": ["irreversible"]}
     async with Kernel(settings(folder / "state", storage=roots, memory=memory, access=access)) as kernel:
         ann = await mounted(kernel, "ann")
         await kernel.trap(ann.pid, s.WriteFile(path="/lab/plan.md", text="zebra, in public"))

@@ -31,7 +31,7 @@ Start = Callable[..., AbstractAsyncContextManager[tuple[Kernel, Callable[[str], 
 def start(tmp_path: Path) -> Start:
     @asynccontextmanager
     async def running(**tables: Any) -> AsyncGenerator[tuple[Kernel, Callable[[str], AsyncClient]]]:
-        tables = {"memory": {"thinking": "extract"}, **tables}
+        tables = {"memory": {"thinking": "extract"}, "access": {"ask": ["irreversible"]}, **tables}
         async with (
             Kernel(settings(tmp_path / "state", **tables)) as kernel,
             listening(kernel, port=0) as listener,

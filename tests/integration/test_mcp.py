@@ -27,7 +27,7 @@ from aios.tools.tool import tool
 pytestmark = pytest.mark.anyio
 
 Connect = Callable[..., AbstractAsyncContextManager[Client]]
-TABLES = {"memory": {"thinking": "extract", "embedder": "none"}}
+TABLES = {"access": {"ask": []}, "memory": {"thinking": "extract", "embedder": "none"}}
 
 
 @pytest.fixture

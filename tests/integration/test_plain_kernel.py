@@ -29,6 +29,7 @@ PLANS = {
     ),
     "delete the todo": (Delete("the todo"),),
 }
+TOKEN = "the operator's"
 Say = Callable[..., Coroutine[Any, Any, int]]
 
 
@@ -45,11 +46,12 @@ async def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerato
     made = settings(tmp_path, memory={"thinking": "extract", "embedder": "none"})
     async with (
         Kernel(made, cores=[core]) as kernel,
-        listening(kernel, port=0) as listener,
+        listening(kernel, port=0, admin_token=TOKEN) as listener,
         AsyncClient(listener.url, agent="user") as client,
     ):
         monkeypatch.setattr(
-            "aios.cli.do.connect_async", lambda state_dir, agent: AsyncClient(listener.url, agent=agent)
+            "aios.cli.do.connect_async",
+            lambda state_dir, agent: AsyncClient(listener.url, api_key=TOKEN, agent=agent),
         )
         await client.files.write("/notes/a.md", "A cache is warm; caching pays.")
         await client.files.write("/todo.txt", "- rest")

@@ -20,13 +20,8 @@ from aios.access.master import MasterKey
 from aios.access.redact import Redactor
 
 KEY = MasterKey(bytes(range(32)))
-SCHEMA = (
-    files("aios.kernel")
-    .joinpath("journal.sql")
-    .read_text()
-    .split("-- name: migration_3\n")[1]
-    .split("-- name")[0]
-)
+SQL = files("aios.kernel").joinpath("journal.sql").read_text()
+SCHEMA = "".join(SQL.split(f"-- name: migration_{n}\n")[1].split("-- name")[0] for n in (3, 4))
 
 
 def decision(number: int) -> Audited:
@@ -38,6 +33,12 @@ def decision(number: int) -> Audited:
 
 def log(folder: Path) -> AuditLog:
     return AuditLog(KEY, Redactor(), folder / "checkpoints")
+
+
+def told(audit: AuditLog, db: sqlite3.Connection) -> None:
+    """A checkpoint, as the kernel makes it."""
+    if audit.checkpoint(db):
+        audit.append(db, [])
 
 
 @contextmanager
@@ -52,7 +53,7 @@ def written(rows: int, checkpoint_at: int | None) -> Generator[tuple[Path, sqlit
             audit.append(db, [decision(number)])
             db.execute("COMMIT")
             if number == checkpoint_at:
-                audit.checkpoint(db)
+                told(audit, db)
         yield folder, db, audit
     finally:
         db.close()
@@ -104,6 +105,63 @@ def test_a_database_that_was_put_back_is_told_by_the_checkpoints() -> None:
         assert (report.intact, report.broken) == (False, 6)
         assert "a checkpoint signed 6" in report.what
         assert audit.verify(db).checkpoints == 2
+
+
+REMOVALS = {
+    "one": lambda lines, n: [*lines[:n], *lines[n + 1 :]],
+    "the newest": lambda lines, n: lines[:n],
+    "the oldest": lambda lines, n: lines[n + 1 :],
+    "all": lambda lines, n: [],
+    "one by another": lambda lines, n: [*lines[:n], lines[n - 1], *lines[n + 1 :]],
+    "swapped": lambda lines, n: [lines[n - 1], *lines[1:n], lines[0]] if n == len(lines) - 1 else lines[::-1],
+}
+"""What becomes of the lines of checkpoints."""
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data(), st.sampled_from(sorted(REMOVALS)), st.lists(st.integers(1, 3), min_size=2, max_size=6))
+def test_any_removal_of_checkpoints_is_found(data, how, batches) -> None:
+    """By the next kernel too, whether or not it has written more since."""
+    with written(0, None) as (folder, db, audit):
+        for size in batches:
+            audit.append(db, [decision(n) for n in range(size)])
+            told(audit, db)
+        assert audit.verify(db).checkpoints == len(batches)
+        file = folder / "checkpoints"
+        lines = file.read_bytes().splitlines()
+        after = REMOVALS[how](lines, data.draw(st.integers(0, len(lines) - 1)))
+        if after == lines:
+            return  # nothing was done
+        if data.draw(st.booleans()):
+            file.write_bytes(b"".join(line + b"\n" for line in after))
+        else:
+            after = []
+            file.unlink()
+        for kernel in (audit, log(folder)):
+            assert not kernel.verify(db).intact
+            kernel.append(db, [decision(9)])
+            told(kernel, db)
+            assert not kernel.verify(db).intact
+
+
+@pytest.mark.parametrize("forged", ["told = 0, newest = x''", "told = 0", "told = told - 1", "newest = x''"])
+def test_how_many_there_were_can_not_be_changed(forged: str) -> None:
+    with written(3, 3) as (folder, db, audit):
+        (folder / "checkpoints").unlink()
+        db.execute(f"UPDATE audit_head SET {forged}")
+        assert not audit.verify(db).intact
+
+
+def test_a_kernel_that_died_after_a_checkpoint_leaves_one_more_than_it_counted() -> None:
+    with written(3, 2) as (folder, db, audit):
+        audit.checkpoint(db)  # and no more
+        assert audit.verify(db).checkpoints == 2
+        after = log(folder)
+        after.append(db, [decision(4)])
+        told(after, db)
+        assert after.verify(db).checkpoints == 3
+        (folder / "checkpoints").write_bytes(b"")
+        assert not after.verify(db).intact
 
 
 def test_another_key_accepts_nothing() -> None:

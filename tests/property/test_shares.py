@@ -14,8 +14,8 @@ from aios.scheduler.load import Call, Session
 from aios.scheduler.policy import CLASSES, Item
 from aios.scheduler.shares import Shares
 from aios.scheduler.simulator import Simulator
-from aios.scheduler.stakes import Stakes
 from aios.scheduler.virtual import VirtualCore
+from aios.scheduler.weights import Weights
 
 NAMES = ["", "edf", "srpt", "fifo", "mlfq", "program"]
 QUANTUM = 8
@@ -49,7 +49,7 @@ class Watched(Shares):
         return found
 
     def charge(self, item, tokens, now) -> None:
-        self.least = min(self.least, self._stakes.of(item.policy))
+        self.least = min(self.least, self._weights.of(item.policy))
         super().charge(item, tokens, now)
         if item.quantum_used <= QUANTUM:  # from the seating to the end of the quantum
             self.stays[item] += tokens
@@ -188,7 +188,7 @@ stands = st.lists(
 
 @given(stands)
 def test_queues_weigh_together_what_the_groups_do(plan) -> None:
-    stakes = Stakes()
+    stakes = Weights()
     inside: list[tuple[Item, str]] = []
     weights = {"a": 1.0, "b": 2.5}
     for number, (pid, group, queue, leaves) in enumerate(plan):

@@ -143,11 +143,17 @@ class Approvals:
     def standing(self) -> tuple[Standing, ...]:
         return tuple(self._standing.values())
 
-    def withdraw(self, rule: str, agent: str) -> Standing:
-        """Take an `always` back. Raises NotFound."""
-        found = self._standing.pop((rule, agent), None)
+    def standing_of(self, rule: str, agent: str) -> Standing:
+        """Raises NotFound."""
+        found = self.always(rule, agent)
         if found is None:
             raise NotFound(f"{agent!r} is not always allowed what rule {rule!r} asks.", "List them first.")
+        return found
+
+    def withdraw(self, rule: str, agent: str) -> Standing:
+        """Take an `always` back. Raises NotFound."""
+        found = self.standing_of(rule, agent)
+        del self._standing[rule, agent]
         return found
 
     def _expire(self, id: str) -> None:

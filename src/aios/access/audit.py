@@ -13,6 +13,7 @@ import hmac
 import itertools
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -101,6 +102,9 @@ class AuditLog:
         self._key, self._signer, self._redactor = key.derive("audit log"), key.signer(), redactor
         self.file = checkpoints
         self._signed = -1
+        self._told: tuple[int, bytes] | None = None
+        """How many checkpoints there are, and their chain; None: what the head of the log says."""
+        self._telling = threading.Lock()
 
     @property
     def public_key(self) -> str:
@@ -108,8 +112,9 @@ class AuditLog:
         return self._signer.public_key().public_bytes_raw().hex()
 
     def append(self, db: sqlite3.Connection, rows: Sequence[Audited]) -> None:
-        """Inside the caller's transaction."""
-        seq, link = db.execute("SELECT seq, link FROM audit_head").fetchone()
+        """Inside the caller's transaction. With it goes what checkpoints there are by now, without rows too."""
+        seq, link, told, newest = db.execute("SELECT seq, link, told, newest FROM audit_head").fetchone()
+        told, newest = self._told or (told, newest)
         encode, digest, clean = msgspec.json.encode, hashlib.sha256, self._redactor
         fresh = hmac.new(self._key, digestmod="sha256")
         texts: list[str] = []
@@ -125,23 +130,27 @@ class AuditLog:
             tags.append(tag.digest())
         db.execute(APPEND, (seq, b"".join(tags), encode(texts).decode()))
         seq += len(texts)
-        db.execute("UPDATE audit_head SET seq = ?, link = ?, mac = ?", (seq, link, self._head_mac(seq, link)))
+        mac = self._head_mac(seq, link, told, newest)
+        values = (seq, link, told, newest, mac)
+        db.execute("UPDATE audit_head SET seq = ?, link = ?, told = ?, newest = ?, mac = ?", values)
 
-    def checkpoint(self, db: sqlite3.Connection) -> None:
-        """Sign what there is by now, if it is more than at the last time. Raises OSError, sqlite3.Error."""
+    def checkpoint(self, db: sqlite3.Connection) -> bool:
+        """Sign what there is by now, if it is more than at the last time; whether it is. The next `append`
+        writes that there is one more. Raises OSError, sqlite3.Error, StorageUnavailable."""
         seq, link = db.execute("SELECT seq, link FROM audit_head").fetchone()
         if seq == 0 or seq == self._signed:
-            return
-        self._tell(seq, link)
+            return False
+        self._tell(db, seq, link)
         self._signed = seq
+        return True
 
     def sign(self, db: sqlite3.Connection, seq: int) -> Checkpoint:
-        """Sign the log as it was at row `seq`. Raises OSError, sqlite3.Error."""
+        """Sign the log as it was at row `seq`. Raises OSError, sqlite3.Error, StorageUnavailable."""
         base = self.base(db)
         link = bytes.fromhex(base.link)
         for row in exported(db, base.seq, seq - base.seq):
             link = hashlib.sha256(link + row.text.encode()).digest()
-        return self._tell(seq, link)
+        return self._tell(db, seq, link)
 
     def based(self, at: Checkpoint) -> Base:
         """The base of a log that begins after a checkpoint."""
@@ -153,14 +162,26 @@ class AuditLog:
         found = db.execute("SELECT value FROM access WHERE kind = 'audit' AND name = 'base'").fetchone()
         return Base() if found is None else msgspec.json.decode(found[0], type=Base)
 
-    def _tell(self, seq: int, link: bytes) -> Checkpoint:
+    def _tell(self, db: sqlite3.Connection, seq: int, link: bytes) -> Checkpoint:
         signature = self._signer.sign(_statement(seq, link)).hex()
         told = Checkpoint(seq=seq, link=link.hex(), at=time.time(), signature=signature)
-        with self.file.open("ab") as file:
-            file.write(msgspec.json.encode(told) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        with self._telling:
+            count, newest = self._told or self._known(db)
+            with self.file.open("ab") as file:
+                file.write(msgspec.json.encode(told) + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+            self._told = count + 1, _chained([told], newest)
         return told
+
+    def _known(self, db: sqlite3.Connection) -> tuple[int, bytes]:
+        """How many checkpoints an earlier kernel wrote, and their chain. The file may have more than the head
+        of the log knows of, if that kernel was killed in between; never less: then the head is believed."""
+        count, newest = db.execute("SELECT told, newest FROM audit_head").fetchone()
+        there = self.checkpoints()
+        if _chained(there[:count]) != newest:
+            return count, newest
+        return len(there), _chained(there)
 
     def checkpoints(self) -> tuple[Checkpoint, ...]:
         """Raises StorageUnavailable."""
@@ -177,7 +198,7 @@ class AuditLog:
         """Check every row, the end of the log, and all checkpoints. Raises StorageUnavailable."""
         db.execute("BEGIN")  # one state of the database, whatever is appended meanwhile
         try:
-            head_seq, head_link, head_mac = db.execute("SELECT seq, link, mac FROM audit_head").fetchone()
+            head = db.execute("SELECT seq, link, told, newest, mac FROM audit_head").fetchone()
             base = self.base(db)
             start = (base.seq, bytes.fromhex(base.link))
             if base.seq and not hmac.compare_digest(self._base_mac(*start).hex(), base.mac):
@@ -188,17 +209,22 @@ class AuditLog:
             db.execute("ROLLBACK")
         if not report.intact:
             return report
-        begun = head_seq > 0
-        if begun and not hmac.compare_digest(head_mac, self._head_mac(head_seq, head_link)):
+        head_seq, head_link, count, newest, mac = head
+        if head_seq > 0 and not hmac.compare_digest(mac, self._head_mac(head_seq, head_link, count, newest)):
             return msgspec.structs.replace(report, broken=head_seq, what="The end of the log was changed.")
+        if len(told) < count or _chained(told[:count]) != newest:
+            what = f"Of {count} checkpoints that were signed, {len(told)} are there, or others are."
+            return msgspec.structs.replace(report, what=what)
         last = base.seq + report.rows
         if (last, link) != (head_seq, head_link):
             what = f"The log ends at row {last}, and {head_seq} were written."
             return msgspec.structs.replace(report, broken=last + 1, what=what)
         return report
 
-    def _head_mac(self, seq: int, link: bytes) -> bytes:
-        return hmac.digest(self._key, b"head %d " % seq + link, "sha256")
+    def _head_mac(self, seq: int, link: bytes, told: int, newest: bytes) -> bytes:
+        # Without checkpoints it is what earlier versions wrote.
+        checkpoints = b"%d " % told + newest if told else b""
+        return hmac.digest(self._key, b"head %d " % seq + checkpoints + link, "sha256")
 
     def _base_mac(self, seq: int, link: bytes) -> bytes:
         return hmac.digest(self._key, b"base %d " % seq + link, "sha256")
@@ -268,6 +294,13 @@ def _followed(
         what = f"The log ends at row {seq}, and a checkpoint signed {last}."
         return told(what, seq + 1), link
     return msgspec.structs.replace(told(), checkpoints=len(checkpoints)), link
+
+
+def _chained(checkpoints: Iterable[Checkpoint], link: bytes = b"") -> bytes:
+    """The last link of a chain over checkpoints; of none, `link`."""
+    for each in checkpoints:
+        link = hashlib.sha256(link + msgspec.json.encode(each)).digest()
+    return link
 
 
 def _statement(seq: int, link: bytes) -> bytes:

@@ -98,8 +98,8 @@ class RulePolicy:
 
 
 def from_settings(settings: AccessSettings) -> RulePolicy:
-    """The built-in rules and those of `settings.rules`. Raises ConfigError."""
-    return RulePolicy((built_in(), *(load(Path(path).expanduser()) for path in settings.rules)))
+    """The built-in rules, as `settings.ask` has them, and those of `settings.rules`. Raises ConfigError."""
+    return RulePolicy((built_in(settings.ask), *(load(Path(path).expanduser()) for path in settings.rules)))
 
 
 class _Matcher:

@@ -17,6 +17,7 @@ not_match = [{ action = "tool.call", resource = "tool:clock" }]
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,9 @@ import msgspec
 from aios.access.decision import Effect, Facts, Subject, agent_id
 from aios.access.globs import Names, matches
 from aios.errors import ConfigError
+
+SETTABLE = ("delete", "overwrite", "irreversible")
+"""Ids of built-in rules that a setting turns off."""
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -92,9 +96,11 @@ def applies(rule: Rule, subject: Subject, action: str, resource: str, facts: Fac
     )
 
 
-def built_in() -> RuleFile:
-    """The rules that hold where nobody wrote any: defaults.toml."""
-    return parse(files("aios.access").joinpath("defaults.toml").read_text("utf-8"), "defaults.toml")
+def built_in(ask: Collection[str] = SETTABLE) -> RuleFile:
+    """The rules that hold where nobody wrote any: defaults.toml, of the SETTABLE ones those in `ask`."""
+    file = parse(files("aios.access").joinpath("defaults.toml").read_text("utf-8"), "defaults.toml")
+    off = frozenset(SETTABLE).difference(ask)
+    return msgspec.structs.replace(file, rules=tuple(rule for rule in file.rules if rule.id not in off))
 
 
 def load(path: Path) -> RuleFile:

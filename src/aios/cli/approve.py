@@ -110,11 +110,7 @@ def _described(asked: Approval) -> str:
         "arguments", arguments,
     ]  # fmt: skip
     if asked.diff:
-        parts += ["changes", asked.diff]
+        parts += ["changes", asked.diff.rstrip("\n")]
     if asked.by:
         parts.append(f"answered  by {asked.by}: {asked.reason}")
-    return "\n".join(_plain(part) for part in parts)
-
-
-def _plain(text: str) -> str:
-    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+    return "\n".join(render.printable(part) for part in parts)

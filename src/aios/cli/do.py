@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from aios.cli.confirm import Confirming
 from aios.cli.daemon import connect_async, json_option, state_option
 from aios.cli.exits import Exit
 from aios.cli.render import show_json
@@ -41,7 +42,7 @@ async def _do(
 ) -> int:
     yes, dry_run, as_json = how
     async with connect_async(state_dir, agent) as client:
-        plain = PlainLanguage(client, client, model=model)
+        plain = PlainLanguage(Confirming(client, agent, yes=yes or not command), client, model=model)
         if not command:
             done = await plain.undo()
             lost = "".join(f"\nnot taken back: {line}" for line in done.lost)
@@ -58,7 +59,9 @@ async def _do(
             if prepared.program.destroys and not yes and not _allowed(prepared):
                 click.echo("Nothing was done.", err=True)
                 return Exit.REFUSED
-            outcome = await plain.run(prepared)
+            # Who said yes to the plan is not asked again for its steps.
+            sure = Confirming(client, agent, yes=yes or bool(prepared.program.destroys))
+            outcome = await PlainLanguage(sure, client, model=model).run(prepared)
             show_json(outcome) if as_json else _show(outcome, client.address.url)
     return Exit.OK
 

@@ -11,9 +11,11 @@ from typing import Any
 import click
 
 from aios.cli import render
+from aios.cli.confirm import yes_option
 from aios.cli.place import Place
 from aios.errors import AiosError
 from aios.sdk import requests
+from aios.syscalls import storage
 from aios.syscalls.storage_records import Stat
 
 
@@ -60,10 +62,11 @@ def cat(place: Place, path: str, version: int | None) -> None:
 @click.command()
 @click.argument("path")
 @click.argument("text", nargs=-1)
+@yes_option
 @click.pass_obj
-def write(place: Place, path: str, text: tuple[str, ...]) -> None:
+def write(place: Place, path: str, text: tuple[str, ...], yes: bool) -> None:
     """Make TEXT, or what comes in, the whole content of a file."""
-    done = place.files.write(place.at(path), _given(text))
+    done = _write(place, path, _given(text), yes)
     tell(place, done, f"{done.path} v{done.version}, {render.size(done.size)}")
 
 
@@ -77,6 +80,11 @@ def append(place: Place, path: str, text: tuple[str, ...]) -> None:
     tell(place, done, f"{done.path} v{done.version}, {render.size(done.size)}")
 
 
+def _write(place: Place, path: str, data: bytes, yes: bool) -> Stat:
+    call = storage.WriteFile(path=place.at(path), data=data)
+    return place.do(call, yes=yes, do=lambda: place.files.write(call.path, data))
+
+
 def _given(text: tuple[str, ...]) -> bytes:
     return f"{' '.join(text)}\n".encode() if text else sys.stdin.buffer.read()
 
@@ -84,10 +92,11 @@ def _given(text: tuple[str, ...]) -> bytes:
 @click.command()
 @click.argument("source", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("path")
+@yes_option
 @click.pass_obj
-def put(place: Place, source: Path, path: str) -> None:
+def put(place: Place, source: Path, path: str, yes: bool) -> None:
     """Copy a file of this machine in."""
-    done = place.files.write(place.at(path), source.read_bytes())
+    done = _write(place, path, source.read_bytes(), yes)
     tell(place, done, f"{done.path} v{done.version}, {render.size(done.size)}")
 
 
@@ -113,10 +122,12 @@ def mkdir(place: Place, path: str) -> None:
 @click.argument("path")
 @click.argument("to")
 @click.option("--replace", is_flag=True, help="What is there goes to the bin.")
+@yes_option
 @click.pass_obj
-def mv(place: Place, path: str, to: str, replace: bool) -> None:
+def mv(place: Place, path: str, to: str, replace: bool, yes: bool) -> None:
     """Move or rename."""
-    done = place.files.move(place.at(path), _into(place, path, to), replace=replace)
+    call = storage.Move(path=place.at(path), to=_into(place, path, to), replace=replace)
+    done = place.do(call, yes=yes)
     tell(place, done, done.path)
 
 
@@ -124,10 +135,12 @@ def mv(place: Place, path: str, to: str, replace: bool) -> None:
 @click.argument("path")
 @click.argument("to")
 @click.option("--replace", is_flag=True, help="What is there goes to the bin.")
+@yes_option
 @click.pass_obj
-def cp(place: Place, path: str, to: str, replace: bool) -> None:
+def cp(place: Place, path: str, to: str, replace: bool, yes: bool) -> None:
     """Copy a file or a folder."""
-    done = place.files.copy(place.at(path), _into(place, path, to), replace=replace)
+    call = storage.Copy(path=place.at(path), to=_into(place, path, to), replace=replace)
+    done = place.do(call, yes=yes)
     tell(place, done, done.path)
 
 
@@ -154,10 +167,11 @@ def ln(place: Place, target: str, path: str) -> None:
 @click.command()
 @click.argument("path")
 @click.option("--recursive", "-r", is_flag=True, help="A folder with all that is in it.")
+@yes_option
 @click.pass_obj
-def rm(place: Place, path: str, recursive: bool) -> None:
+def rm(place: Place, path: str, recursive: bool, yes: bool) -> None:
     """Put into the bin."""
-    gone = place.files.delete(place.at(path), recursive=recursive)
+    gone = place.do(storage.DeleteFile(path=place.at(path), recursive=recursive), yes=yes)
     tell(place, gone, f"{gone.path} is in the bin: `restore {gone.id}` brings it back")
 
 

@@ -8,10 +8,10 @@ from datetime import datetime
 import click
 
 from aios.cli import render
-from aios.cli.confirm import confirmed
+from aios.cli.confirm import yes_option
 from aios.cli.fscommands import tell
 from aios.cli.place import Place
-from aios.syscalls.storage import Purge
+from aios.syscalls.storage import Purge, RestoreSnapshot, Rollback
 from aios.syscalls.storage_records import ShareInfo
 
 
@@ -49,17 +49,17 @@ def diff(place: Place, path: str, old: int, new: int | None) -> None:
 @click.option("--steps", "-n", type=int, help="So many versions back (default: 1).")
 @click.option("--version", "-v", type=int, help="To this version.")
 @click.option("--at", type=click.DateTime(), help="To what it was at this local time.")
+@yes_option
 @click.pass_obj
-def rollback(place: Place, path: str, steps: int | None, version: int | None, at: datetime | None) -> None:
+def rollback(
+    place: Place, path: str, steps: int | None, version: int | None, at: datetime | None, yes: bool
+) -> None:
     """Make an old version the newest again; what came after it stays in the history."""
     if sum(given is not None for given in (steps, version, at)) > 1:
         raise click.UsageError("Only one of --steps, --version and --at.")
-    to: dict[str, float] = {"steps": steps or 1}
-    if version is not None:
-        to = {"version": version}
-    elif at is not None:
-        to = {"time": at.timestamp()}
-    done = place.files.rollback(place.at(path), **to)
+    time = None if at is None else at.timestamp()
+    steps = steps or (1 if version is None and time is None else None)
+    done = place.do(Rollback(path=place.at(path), steps=steps, version=version, time=time), yes=yes)
     tell(place, done, f"{done.path} v{done.version}, {render.size(done.size)}")
 
 
@@ -83,10 +83,11 @@ def snapshot(place: Place, name: str | None) -> None:
 @click.command("back-to")
 @click.argument("name")
 @click.argument("path", default="/")
+@yes_option
 @click.pass_obj
-def back_to(place: Place, name: str, path: str) -> None:
+def back_to(place: Place, name: str, path: str, yes: bool) -> None:
     """Make PATH what it was in snapshot NAME."""
-    changed = place.files.restore_snapshot(name, path=place.at(path))
+    changed = place.do(RestoreSnapshot(snapshot=name, path=place.at(path)), yes=yes).differences
     if place.as_json:
         render.show_json(changed)
         return
@@ -118,14 +119,14 @@ def restore(place: Place, id: int, to: str) -> None:
 
 @click.command()
 @click.argument("ids", nargs=-1, type=int)
-@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@yes_option
 @click.pass_obj
 def purge(place: Place, ids: tuple[int, ...], yes: bool) -> None:
     """Destroy what is in the bin, for good."""
     what = f"{len(ids)} things" if ids else "all of it"
     if not yes:
         click.confirm(f"Destroy {what} in the bin, with all versions?", abort=True)
-    done = confirmed(place.client, place.agent, Purge(ids=ids or None))
+    done = place.do(Purge(ids=ids or None), yes=True)
     tell(place, done, f"{done.files} files, {done.versions} versions, {render.size(done.bytes)} freed")
 
 

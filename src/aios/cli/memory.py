@@ -10,11 +10,11 @@ from typing import Any
 import click
 
 from aios.cli import render
-from aios.cli.confirm import confirmed
+from aios.cli.confirm import confirmed, yes_option
 from aios.cli.daemon import connect, json_option, state_option
 from aios.errors import NotFound
 from aios.sdk.client import Client
-from aios.syscalls.memory import Delete
+from aios.syscalls.memory import Delete, EditBlock
 
 
 class Known:
@@ -120,7 +120,7 @@ def search(
 
 @memory.command()
 @click.argument("id")
-@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@yes_option
 @click.pass_obj
 def rm(known: Known, id: str, yes: bool) -> None:
     """Delete an entry, for good."""
@@ -159,15 +159,18 @@ def unshare(known: Known, id: str, name: str, group: bool) -> None:
 @click.argument("text", nargs=-1)
 @click.option("--replacing", default="", help="Put TEXT where this stands.")
 @click.option("--new", is_flag=True, help="Make the block.")
+@yes_option
 @click.pass_obj
-def block(known: Known, name: str | None, text: tuple[str, ...], replacing: str, new: bool) -> None:
+def block(known: Known, name: str | None, text: tuple[str, ...], replacing: str, new: bool, yes: bool) -> None:
     """Show the blocks; with NAME and TEXT: add a line to one."""
     if name is not None and text:
         said = " ".join(text)
         if new:
             known.memory.block(name, said)
         else:
-            known.memory.edit_block(name, said, replacing=replacing)
+            action = "replace" if replacing else "append"
+            edit = EditBlock(block=name, action=action, text=said, old=replacing)
+            confirmed(known.client, known.agent, edit, yes=yes)
     blocks = known.memory.blocks()
     known.tell(blocks, blocks)
 

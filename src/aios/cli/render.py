@@ -23,6 +23,11 @@ def show_json(value: Any) -> None:
     click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
 
 
+def printable(text: str) -> str:
+    """With control characters that can be seen: a text that a model wrote must not move the cursor."""
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+
+
 def show(renderable: Any) -> None:
     """To a terminal, as wide as that is; else as wide as need be."""
     console = Console()

@@ -39,7 +39,11 @@ Main = Callable[[AsyncClient, str], Awaitable[Any]]
 @click.option("--policy", help="Scheduling policy of its calls, of those its group may choose.")
 @click.option("--priority", type=int, help="Of its calls, for the policies that know priorities.")
 @click.option("--deadline", "deadline_s", type=float, help="Seconds after which a call of it fails.")
-@click.option("--yes-to", multiple=True, help="Glob of actions (or rule:ID) to allow unasked.")
+@click.option(
+    "--yes-to",
+    multiple=True,
+    help="Allow unasked: delete, overwrite, irreversible, a rule, a glob of actions.",
+)
 @state_option
 def run(
     target: str, task: str, file: Path | None, name: str | None, yes_to: tuple[str, ...],

@@ -169,11 +169,15 @@ class AccessSettings(Section, frozen=True):
     policies."""
     rules: tuple[str, ...] = ()
     """Files of rules, besides the built-in ones; a later rule takes the place of an earlier one with its id."""
+    ask: tuple[Literal["delete", "overwrite", "irreversible"], ...] = ("delete", "overwrite", "irreversible")
+    """What agents (but those of the group `admin`) ask a person for by default: to delete (files, memory), to
+    put other content in the place of what is there, to do what nothing brings back. A word left out: they
+    don't."""
     unattended: bool = False
     """Nobody is there to be asked: what would be asked is denied, unless `yes_to` has it."""
     yes_to: tuple[str, ...] = ()
-    """Globs of actions (`storage.purge`) and of rules (`rule:irreversible`) that are allowed where they would
-    be asked."""
+    """What is allowed where it would be asked: words of `ask`, ids of rules, or globs of actions
+    (`storage.purge`) and of rules (`rule:*`)."""
     approval_ttl_s: float = 3600.0
     """How long a call waits for an answer, and how long an answer can be used, seconds."""
 

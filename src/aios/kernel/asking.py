@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,14 @@ if TYPE_CHECKING:
     from aios.kernel.journal import Journal
 
 
+Diff = Callable[[], Awaitable[str]]
+"""Makes what a person is shown of the changes."""
+
+
+async def no_diff() -> str:
+    return ""
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What is asked, and the decision that asks it."""
@@ -39,17 +47,18 @@ class Asked:
     resource: str
     arguments: Any
     decision: Decision
-    diff: str = ""
+    diff: Diff = no_diff
     call: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """How it came out: allow or deny, by whom, for which digest."""
+    """How it came out: allow or deny, by whom, for which digest. `mend`: how else it could be allowed."""
 
     decision: Decision
     by: str
     digest: str
+    mend: str = ""
 
 
 class Asking:
@@ -68,7 +77,7 @@ class Asking:
         Raises JournalUnavailable, BadRequest (arguments that JSON has not)."""
         bound = digest(asked.action, asked.resource, asked.arguments)
         rule = asked.decision.rule
-        if self._yes_to and (asked.action in Names(self._yes_to) or f"rule:{rule}" in Names(self._yes_to)):
+        if self._yes_to and any(name in Names(self._yes_to) for name in (asked.action, rule, f"rule:{rule}")):
             return _answered("allow", rule, "yes_to of [access] has it.", "yes_to", bound)
         if (standing := self._approvals.always(rule, asked.agent)) is not None:
             return _answered("allow", rule, "It was allowed for always.", standing.by, bound)
@@ -77,7 +86,9 @@ class Asking:
         )
         if approval is None:
             if self._unattended:
-                return _answered("deny", rule, f"Nobody is there to be asked. {asked.decision.why}", "", bound)
+                why = f"Nobody is there to be asked. {asked.decision.why}"
+                mend = f"Allow it beforehand: `--yes-to {rule}`, or `yes_to` of [access]."
+                return Answered(Decision(effect="deny", rule=rule, why=why), "", bound, mend)
             approval = await self._park(asked, bound, entry)
         return await self._answer_of(approval, asked)
 
@@ -103,18 +114,20 @@ class Asking:
         for event in self._waiting.values():
             event.set()
 
-    async def withdraw(self, rule: str, agent: str) -> Standing:
-        """Take an `always` back. Raises NotFound, JournalUnavailable."""
+    async def withdraw(self, rule: str, agent: str, decided: Audited) -> Standing:
+        """Take an `always` back; `decided` goes into the audit log with it. Raises NotFound,
+        JournalUnavailable: then it holds still."""
         async with self._changing:
-            gone = self._approvals.withdraw(rule, agent)
-            await self._journal.commit_access([AccessRow(kind="standing", name=f"{rule} {agent}")])
+            gone = self._approvals.standing_of(rule, agent)
+            await self._journal.commit_access([AccessRow(kind="standing", name=f"{rule} {agent}")], [decided])
+            self._approvals.withdraw(rule, agent)
             return gone
 
     async def _park(self, asked: Asked, bound: str, entry: Entry | None) -> Approval:
         approval = self._approvals.asked(
             pid=asked.pid, agent=asked.agent, action=asked.action, resource=asked.resource,
             arguments=canonical(asked.arguments).decode(), digest=bound, rule=asked.decision.rule,
-            why=asked.decision.why, diff=asked.diff,
+            why=asked.decision.why, diff=await asked.diff(),
         )  # fmt: skip
         await self._journal.commit_access([_row(approval)], entry=entry)
         self._approvals.keep(approval)

@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from itertools import chain, combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -29,13 +30,13 @@ from aios.access.labels import Labels, from_facts
 from aios.access.redact import Redactor
 from aios.access.secrets import Vault
 from aios.config import AccessSettings
-from aios.errors import AiosError, Forbidden, JournalUnavailable, NotFound, sentence
+from aios.errors import AiosError, Forbidden, JournalUnavailable, NotFound, StorageUnavailable, sentence
 from aios.events import AccessDenied, EventBus
-from aios.kernel.asking import Asked, Asking
+from aios.kernel.asking import Asked, Asking, Diff, no_diff
 from aios.kernel.pcb import Process
 from aios.kernel.process import KERNEL, ProcessTable
 from aios.kernel.records import AccessRow, Entry
-from aios.kernel.wanted import NO_FACTS, Reader, bound
+from aios.kernel.wanted import NO_FACTS, Reader, Wanted, bound
 from aios.syscalls import Call
 
 if TYPE_CHECKING:
@@ -101,6 +102,24 @@ class Guard:
             facts = {**facts, "granted": True}
         return self.policy.decide(subject, action, resource, facts)
 
+    def minds(self, process: Process, call: Call[object], may: Sequence[str]) -> bool:
+        """Whether it matters to the decision about `call` which of the facts `may` are true, or a person is
+        asked whatever is."""
+        wanted = self._reader.of(process, call)
+        told = set[Decision]()
+        for true in chain.from_iterable(combinations(may, n) for n in range(len(may) + 1)):
+            told.add(self._decided(process, wanted, {**wanted.facts, **dict.fromkeys(true, True)})[0])
+        return len(told) > 1 or any(decision.effect == "ask" for decision in told)
+
+    def _decided(self, process: Process, wanted: Wanted, known: Facts) -> tuple[Decision, str]:
+        """The stricter decision, where a call is about two resources; and which of them it is about."""
+        decision, resource = self.decide(process, wanted.action, wanted.resource, known), wanted.resource
+        if wanted.to:
+            also = self.decide(process, wanted.action, wanted.to, known)
+            if STRICTNESS[also.effect] < STRICTNESS[decision.effect]:
+                return also, wanted.to
+        return decision, resource
+
     async def admit(
         self,
         process: Process,
@@ -108,31 +127,29 @@ class Guard:
         *,
         id: int = 0,
         facts: Mapping[str, object] | None = None,
-        diff: str = "",
+        diff: Diff = no_diff,
+        seen: Mapping[str, int] | None = None,
         park: Callable[[], Entry] | None = None,
     ) -> Audited:
         """Return when `call` (number `id`) may go on: at once, or when a person has said so. `facts` are added
-        to what is known of it, `diff` is shown to who is asked. `park` gives the entry under which it is
+        to what is known of it, `diff` makes what is shown to who is asked, and the answer is bound to `seen`,
+        what is there by now, beside the call. `park` gives the entry under which it is
         journalled while it waits, if it can be asked for again.
 
         Raises Forbidden (denied, by a rule or by a person), JournalUnavailable (the question can't be kept)."""
         wanted = self._reader.of(process, call)
         known = {**wanted.facts, **facts} if facts else wanted.facts
-        decision, resource = self.decide(process, wanted.action, wanted.resource, known), wanted.resource
-        if wanted.to:
-            also = self.decide(process, wanted.action, wanted.to, known)
-            if STRICTNESS[also.effect] < STRICTNESS[decision.effect]:
-                decision, resource = also, wanted.to
+        decision, resource = self._decided(process, wanted, known)
         if decision.effect == "allow":
             return _audited(process, wanted.action, resource, decision, id)
         return await self.pass_(
-            process, wanted.action, resource, decision, lambda: bound(call),
+            process, wanted.action, resource, decision, lambda: bound(call, seen),
             id=id, diff=diff, park=park, named=wanted.named,
         )  # fmt: skip
 
     async def check(
         self, process: Process, action: str, resource: str, arguments: Any, facts: Facts = NO_FACTS, *,
-        id: int = 0, diff: str = "", park: Callable[[], Entry] | None = None,
+        id: int = 0, diff: Diff = no_diff, park: Callable[[], Entry] | None = None,
     ) -> Audited:  # fmt: skip
         """`admit` for what is no syscall of its own: the call of one tool, say, with its `arguments`."""
         decision = self.decide(process, action, resource, facts)
@@ -142,17 +159,17 @@ class Guard:
 
     async def pass_(
         self, process: Process, action: str, resource: str, decision: Decision, arguments: Callable[[], Any], *,
-        id: int = 0, diff: str = "", park: Callable[[], Entry] | None = None, named: str = "",
+        id: int = 0, diff: Diff = no_diff, park: Callable[[], Entry] | None = None, named: str = "",
     ) -> Audited:  # fmt: skip
         """Let it go on, refuse it, or ask, as `decision` says. Raises as `admit`."""
-        by = ""
+        by, mend = "", "Ask its owner for a grant, or the operator for a rule."
         if decision.effect == "ask":
             asked = Asked(process.pid, process.agent, action, resource, arguments(), decision, diff, id)
             answer = await self.asking.ask(asked, None if park is None else park())
             decided = _audited(process, action, resource, answer.decision, id, answer.by, answer.digest)
             if answer.decision.effect == "allow":
                 return decided
-            decision, by = answer.decision, answer.by
+            decision, by, mend = answer.decision, answer.by, answer.mend or mend
         else:
             decided = _audited(process, action, resource, decision, id)
             if decision.effect == "allow":
@@ -167,7 +184,7 @@ class Guard:
             raise Forbidden(
                 f"{what}, which {by!r} was asked: {why}", "Do without it, or ask for something else."
             )
-        raise Forbidden(f"{what}: {why}", "Ask its owner for a grant, or the operator for a rule.")
+        raise Forbidden(f"{what}: {why}", mend)
 
     async def answer(self, by: Process, id: str, answer: Answer, reason: str = "") -> Approval:
         """Answer an approval in the name of a process. Raises Forbidden (it may not), Conflict, NotFound,
@@ -179,6 +196,12 @@ class Guard:
             refused = Decision(effect="deny", rule=decision.rule, why=decision.why)
             await self.pass_(by, "approval.answer", f"approval:{id}", refused, dict)
         return await self.asking.answer(id, answer, by.agent, lineage(by), by.pid, reason)
+
+    async def withdraw(self, by: Process, rule: str, agent: str) -> Standing:
+        """Take an `always` back, in the name of an admin. Raises NotFound, JournalUnavailable."""
+        decision = Decision(effect="allow", rule="operator", why=f"{agent} is asked again for {rule}")
+        decided = _audited(by, "approval.withdraw", f"standing:{rule} {agent}", decision, 0, by=by.agent)
+        return await self.asking.withdraw(rule, agent, decided)
 
     # -- labels ------------------------------------------------------------------------------------
 
@@ -260,8 +283,9 @@ class Guard:
         """Sign what is on disk of the audit log. That it can't be is logged: nothing depends on it but
         proofs."""
         try:
-            await self._journal.examine(self.audit.checkpoint)
-        except (JournalUnavailable, OSError) as error:
+            if await self._journal.examine(self.audit.checkpoint):
+                await self._journal.seal()
+        except (JournalUnavailable, StorageUnavailable, OSError) as error:
             log.warning("the audit log has no new checkpoint: %s", error)
 
     async def audited(self, after: int = 0, limit: int = 100) -> list[AuditRow]:

@@ -28,7 +28,7 @@ from aios.syscalls import ProcessInfo, Result
 
 T = TypeVar("T")
 
-VERSION = 3
+VERSION = 4
 """Of the schema. journal.sql has a `migration_<n>` for each step to it."""
 LINGER_S = 0.02
 """How long a record that nobody waits for may wait for company."""
@@ -192,6 +192,10 @@ class Journal:
         Raises JournalUnavailable."""
         access = {(base.kind, base.name): base}
         await self._put_and_wait(Batch(access=access, audit=[decided], expire={"prune_audit": (last,)}))
+
+    async def seal(self) -> None:
+        """Have the end of the audit log say which checkpoints there are. Raises JournalUnavailable."""
+        await self._put_and_wait(Batch(seal=True))
 
     async def settled(self) -> None:
         """Return when all that was recorded so far is on disk. Raises JournalUnavailable."""

@@ -48,6 +48,13 @@ INSERT INTO audit_head (seq, link, mac) VALUES (0, zeroblob(32), zeroblob(0));
 PRAGMA user_version = 3;
 COMMIT;
 
+-- name: migration_4
+BEGIN;
+ALTER TABLE audit_head ADD COLUMN told INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE audit_head ADD COLUMN newest BLOB NOT NULL DEFAULT x'';
+PRAGMA user_version = 4;
+COMMIT;
+
 -- name: put_access
 INSERT OR REPLACE INTO access (kind, name, value)
 SELECT json_extract(value, '$.kind'), json_extract(value, '$.name'), json_extract(value, '$.value')

@@ -13,9 +13,9 @@ from aios.config import MemorySettings, Settings, StorageSettings
 from aios.errors import NotFound
 from aios.kernel.folders import SharedRoots
 from aios.kernel.lane import Lane
-from aios.kernel.memorycalls import memory_calls
+from aios.kernel.memorycalls import MemoryStakes, memory_calls
 from aios.kernel.services import Service
-from aios.kernel.storagecalls import storage_calls
+from aios.kernel.storagecalls import FileStakes, storage_calls
 from aios.memory.embed import Lazy
 from aios.memory.manager import MemoryManager
 from aios.memory.records import Identity, MemoryLimits
@@ -41,8 +41,8 @@ class Managers:
     ) -> None:
         self.memory, self.storage, self.roots = memory, storage, roots
         self.services = (
-            Service(memory_calls(memory), lanes[0]),
-            Service(storage_calls(storage, roots), lanes[1]),
+            Service(memory_calls(memory), lanes[0], MemoryStakes(memory.stakes)),
+            Service(storage_calls(storage, roots), lanes[1], FileStakes(storage.stakes)),
         )
 
 

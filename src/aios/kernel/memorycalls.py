@@ -11,6 +11,8 @@ from aios.kernel.pcb import Process
 from aios.kernel.services import Handler
 from aios.memory.manager import MemoryManager
 from aios.memory.records import Identity
+from aios.memory.stakes import Stakes
+from aios.storage.stakes import Stake
 from aios.syscalls import memory as m
 from aios.syscalls import memory_records as r
 from aios.syscalls.base import Call
@@ -44,6 +46,19 @@ def memory_calls(manager: MemoryManager) -> dict[type[Call[Any]], Handler]:
         **_conversations(manager),
     }
     return {call: _handler(work) for call, work in works.items()}
+
+
+class MemoryStakes:
+    """What is at stake in them, of the agent of the calling process."""
+
+    def __init__(self, stakes: Stakes) -> None:
+        self._stakes, self.may, self.standing_on = stakes, stakes.may, stakes.standing_on
+
+    async def of(self, process: Process, call: Call[Any]) -> Stake:
+        return await self._stakes.of(_who(process), call)
+
+    async def shown(self, process: Process, call: Call[Any]) -> str:
+        return await self._stakes.shown(_who(process), call)
 
 
 def _handler(work: Work) -> Handler:

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
 from aios.access.audit import Audited
+from aios.errors import Conflict
 from aios.events import EventBus, SyscallFinished, SyscallStarted
 from aios.kernel.ending import Ending
 from aios.kernel.flows import touched
@@ -27,19 +29,45 @@ from aios.kernel.pcb import Process
 from aios.kernel.process import ProcessTable
 from aios.kernel.records import Entry, encode
 from aios.kernel.visit import STOPPED
+from aios.storage.stakes import Outdated, Stake
 from aios.syscalls import READ_ONLY, Call, Timings, Usage, kind, memory, storage
 from aios.syscalls.flow import flowing
 
 LOSING = (storage.Purge, storage.ForgetVersions, storage.DropSnapshot, memory.Delete, memory.Clear)
 """Calls that nothing brings back. Of a deleted file the bin has all, of an overwritten one its versions."""
-IRREVERSIBLE = MappingProxyType({"irreversible": True})
+LOST = MappingProxyType({"irreversible": True, "deletes": True})
 READING = (*READ_ONLY, memory.EditBlock, memory.ReviseNote, memory.LinkNotes, memory.LearnFacts)
 """Calls that are answered by what was there."""
 SENDING = (storage.ShareFile,)
 """Calls after which who is no agent can read it."""
-SINK = MappingProxyType({"sink": True})
+SENT = MappingProxyType({"sink": True})
+NOTHING: Mapping[str, bool] = MappingProxyType({})
+
+ROUNDS = 100
+"""How often a call is decided that others' changes keep overtaking."""
 
 Handler = Callable[[Process, Any], Awaitable[Any]]
+
+
+class Stakes(Protocol):
+    """What calls of one manager would delete or write over."""
+
+    @property
+    def may(self) -> Mapping[type[Call[Any]], tuple[str, ...]]:
+        """The facts that may be true of a call."""
+        ...
+
+    async def of(self, process: Process, call: Call[Any]) -> Stake:
+        """What is at stake now."""
+        ...
+
+    def standing_on(self, call: Call[Any], stake: Stake) -> AbstractContextManager[None]:
+        """A change in here raises Outdated, and is not made, if something else is at stake by then."""
+        ...
+
+    async def shown(self, process: Process, call: Call[Any]) -> str:
+        """What would change, for a person."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +76,7 @@ class Service:
 
     table: Mapping[type[Call[Any]], Handler]
     lane: Lane
+    stakes: Stakes
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,17 +126,55 @@ class Services:
 
         with Ending(over):
             await self._processes.going(process)
-            facts = IRREVERSIBLE if isinstance(call, LOSING) else SINK if isinstance(call, SENDING) else None
             park = None if wanted is None else self._parks(id, process, tag, wanted)
-            decided = await self._guard.admit(process, call, id=id, facts=facts, park=park)
-            async with service.lane.turn(process.agent):
-                with flowing(self._guard.subject(process).labels) as flow:
-                    result = await service.table[type(call)](process, call)
-            self._guard.saw(process, labels=flow.seen)
+            for _ in range(ROUNDS):
+                stake = await self._stake(service, process, call)
+                decided = await self._admit(id, service, process, call, stake, park)
+                try:
+                    result = await self._done(service, process, call, stake)
+                    break
+                except Outdated:  # somebody else's change came first: what was decided is not this
+                    self._journal.decided(decided)
+                    decided = None
+            else:
+                raise Conflict(f"{_detail(call)} changes all the time.", "Send the call again.")
             await self._flow(process, call, result)
             if wanted is not None and isinstance(call, LOSING):
                 self._keyed[id] = _Keyed(wanted, encode(result))
             return result
+
+    async def _done(self, service: Service, process: Process, call: Call[Any], stake: Stake | None) -> Any:
+        """The result. Raises Outdated: something else than `stake` is at stake by now."""
+        async with service.lane.turn(process.agent):
+            with (
+                nullcontext() if stake is None else service.stakes.standing_on(call, stake),
+                flowing(self._guard.subject(process).labels) as flow,
+            ):
+                result = await service.table[type(call)](process, call)
+        self._guard.saw(process, labels=flow.seen)
+        return result
+
+    async def _stake(self, service: Service, process: Process, call: Call[Any]) -> Stake | None:
+        """What is at stake, if the decision depends on it, or a person is to be shown it."""
+        may = service.stakes.may.get(type(call), ())
+        if not may or not self._guard.minds(process, call, may):
+            return None
+        async with service.lane.turn(process.agent):
+            return await service.stakes.of(process, call)
+
+    async def _admit(
+        self, id: int, service: Service, process: Process, call: Call[Any], stake: Stake | None,
+        park: Callable[[], Entry] | None,
+    ) -> Audited:  # fmt: skip
+        async def shown() -> str:
+            async with service.lane.turn(process.agent):
+                return await service.stakes.shown(process, call)
+
+        facts = LOST if isinstance(call, LOSING) else SENT if isinstance(call, SENDING) else NOTHING
+        if stake is not None:
+            facts = {**facts, **stake.facts}
+        seen = stake.seen if stake is not None and stake.facts else None
+        return await self._guard.admit(process, call, id=id, facts=facts, diff=shown, seen=seen, park=park)
 
     def _parks(self, id: int, process: Process, kind: str, wanted: Claim) -> Callable[[], Entry]:
         """How it is journalled while a person is asked."""

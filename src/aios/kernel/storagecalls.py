@@ -11,6 +11,7 @@ from aios.errors import Forbidden, NotFound
 from aios.kernel.pcb import Process
 from aios.kernel.services import Handler
 from aios.storage.manager import StorageManager
+from aios.storage.stakes import Stake, Stakes
 from aios.syscalls import storage as s
 from aios.syscalls import storage_records as r
 from aios.syscalls.base import Call
@@ -46,6 +47,19 @@ def storage_calls(manager: StorageManager, roots: Mapping[str, SharedRoot]) -> d
 
     table[s.MountRoot] = mount
     return table
+
+
+class FileStakes:
+    """What is at stake in them, in the root of the calling agent."""
+
+    def __init__(self, stakes: Stakes) -> None:
+        self._stakes, self.may, self.standing_on = stakes, stakes.may, stakes.standing_on
+
+    async def of(self, process: Process, call: Call[Any]) -> Stake:
+        return await self._stakes.of(process.agent, call)
+
+    async def shown(self, process: Process, call: Call[Any]) -> str:
+        return await self._stakes.shown(process.agent, call)
 
 
 def _handler(work: Work) -> Handler:

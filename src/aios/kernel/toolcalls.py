@@ -172,6 +172,7 @@ class ToolCalls:
         with Ending(partial(self._door.leave, visit)):
             if process.group != ADMIN_GROUP:
                 mend = f"It takes a process of group {ADMIN_GROUP!r}."
+                self._guard.note(process, visit.active.kind, f"tool:{_named(call)}", "deny", mend)
                 raise Forbidden(f"Process {process.pid} may not change what tools there are.", mend)
             with visit.active:
                 await visit.permit(self._guard, call)
@@ -208,6 +209,10 @@ class ToolCalls:
             scheduling_class=ticket.scheduling_class, weight=ticket.weight,
             key=visit.wanted.key if visit.wanted else "",
         )  # fmt: skip
+
+
+def _named(call: AddTools | RemoveTools) -> str:
+    return call.source.name if isinstance(call, AddTools) else call.name
 
 
 def facts_of(tool: Tool) -> Facts:

@@ -3,6 +3,9 @@ it."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -21,6 +24,10 @@ NAMED_BY = ("path", "id", "name", "tool", "source")
 """Fields that name the resource of a syscall that is not told of here."""
 DELIVERY = ("deadline_s", "idempotency_key")
 """Fields that say how a call is delivered, and nothing of what it does."""
+WHOLE = 65_536
+"""Longer contents stand in a question with their SHA-256."""
+SEEN = "seen"
+"""What was there when it was asked, beside the arguments."""
 
 
 class Wanted(NamedTuple):
@@ -81,14 +88,30 @@ def _other(call: Any) -> str:
     return f"file:{one(path)}" if isinstance(path, str) else ""
 
 
-def bound(call: Call[object]) -> dict[str, Any]:
-    """What an approval of a call is bound to: all that it does, and not how it is delivered, for who sends it
-    again after an answer may do so with another deadline or key."""
+def bound(call: Call[object], seen: Mapping[str, int] | None = None) -> dict[str, Any]:
+    """What an approval of a call is bound to: all that it does, the versions it does it to (`seen`), and not
+    how it is delivered, for who sends it again after an answer may do so with another deadline or key."""
     told: dict[str, Any] = msgspec.to_builtins(call)
     if isinstance(call, CallTool):
         told |= {"arguments": plain(call.arguments)}
         told.pop("id", None)
+    data, text = getattr(call, "data", b""), getattr(call, "text", None)
+    if isinstance(text, str) and (data or text):
+        told.pop("data", None)
+        told["text"] = _readable(data or text.encode())
+    if seen:
+        told |= {SEEN: dict(seen)}
     return {field: value for field, value in told.items() if field not in DELIVERY}
+
+
+def _readable(content: bytes) -> Any:
+    """A content as a person can read it; what is long stands there with its SHA-256."""
+    if len(content) > WHOLE:
+        return {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(content).decode()}
 
 
 def plain(arguments: str | dict[str, Any]) -> Any:

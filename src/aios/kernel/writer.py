@@ -34,8 +34,8 @@ Append = Callable[[sqlite3.Connection, Sequence[Audited]], None]
 @dataclass(slots=True)
 class Batch:
     """Rows that go to disk together; of several for one call or process the last counts. `waiter`: somebody
-    waits until they are there. `settle`: told whether they are. `expire`: statements that delete, with their
-    parameters."""
+    waits until they are there. `settle`: told whether they are. `seal`: the audit log is written to, without
+    rows too. `expire`: statements that delete, with their parameters."""
 
     entries: dict[int, Entry] = field(default_factory=dict[int, Entry])
     rows: dict[int, ProcessRow] = field(default_factory=dict[int, ProcessRow])
@@ -44,6 +44,7 @@ class Batch:
     audit: list[Audited] = field(default_factory=list[Audited])
     waiter: Future[None] | None = None
     settle: Callable[[bool], None] | None = None
+    seal: bool = False
     expire: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
@@ -125,7 +126,7 @@ class Writer:
             self._put("put_access", list(whole.access.values()))
             if whole.access:
                 db.execute(self._sql["drop_access"])
-            if whole.audit:
+            if whole.audit or whole.seal:
                 self._append(db, whole.audit)
             for batch in batches:
                 for name, parameters in batch.expire.items():
@@ -172,3 +173,4 @@ def _add(to: Batch, batch: Batch) -> None:
     to.groups.update(batch.groups)
     to.access.update(batch.access)
     to.audit.extend(batch.audit)
+    to.seal |= batch.seal

@@ -56,7 +56,7 @@ class Blocks:
 
     async def get(self, who: Identity, block: str) -> Block:
         """Raises NotFound."""
-        row, data = await self._store.read(who, await self._id(who, block))
+        row, data = await self._store.read(who, await self.id_of(who, block))
         if row.kind != "block":
             raise entries.unknown(block)
         return _block(row, data.decode())
@@ -149,10 +149,18 @@ class Blocks:
             text = edit(data.decode())
             return _draft(row.name, text, msgspec.json.decode(row.meta, type=BlockMeta), why)
 
-        row = await self._store.change(who, await self._id(who, block), compute, expect=expect, also=also)
+        row = await self._store.change(who, await self.id_of(who, block), compute, expect=expect, also=also)
         return _block(row, text)
 
-    async def _id(self, who: Identity, block: str) -> str:
+    async def edited(self, who: Identity, key: str | None) -> bool:
+        """Whether an edit under this key was made."""
+        statement, name = "SELECT 1 FROM edits WHERE agent = ? AND key = ?", (who.agent, key)
+        if not key:
+            return False
+        return await self._store.database.read(lambda db: db.execute(statement, name).fetchone() is not None)
+
+    async def id_of(self, who: Identity, block: str) -> str:
+        """The id of a block that is named by its name, or already by its id."""
         statement = (
             "SELECT id FROM entries WHERE owner = (SELECT number FROM owners WHERE name = ?) AND name = ?"
             " AND kind = 'block'"

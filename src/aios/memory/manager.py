@@ -27,6 +27,7 @@ from aios.memory.notes import Notes
 from aios.memory.recall import Weights, recall
 from aios.memory.records import BlockMeta, Identity, MemoryLimits, NoteMeta, Think
 from aios.memory.sharing import resource
+from aios.memory.stakes import Stakes
 from aios.memory.store import Draft, EntryStore
 from aios.syscalls.memory import AddNote, Alloc, LearnFacts, RecallFacts, Search, Share, Update, Write
 from aios.syscalls.memory_records import (
@@ -81,6 +82,7 @@ class MemoryManager:
         self.blocks = Blocks(self._store)
         self.conversations = Conversations(self._store)
         self.facts = Facts(self._store, think)
+        self.stakes = Stakes(self._store, self.blocks, self.conversations)
 
     async def __aenter__(self) -> MemoryManager:
         """Raises Conflict (another process has the folder), StorageUnavailable."""

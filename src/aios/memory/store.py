@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Callable
-from contextlib import AsyncExitStack, suppress
+from collections.abc import Callable, Generator, Mapping
+from contextlib import AsyncExitStack, contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,7 @@ from aios.memory.paging import LruK, Pages
 from aios.memory.records import Identity, MemoryLimits
 from aios.memory.sharing import resource
 from aios.memory.vectors import VectorCache
+from aios.storage.stakes import Outdated
 from aios.syscalls.memory_records import EntryInfo, Kind
 
 
@@ -64,6 +66,22 @@ class EntryStore:
         self._in_backing: set[str] = set()  # of those in RAM: no need to put them there again
         self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
         self._swapping = asyncio.Lock()
+        self._fence: ContextVar[Mapping[str, int] | None] = ContextVar("fence", default=None)
+
+    @contextmanager
+    def fenced(self, seen: Mapping[str, int]) -> Generator[None]:
+        """Entries are changed or deleted in here only while they are at these versions, else Outdated is
+        raised."""
+        token = self._fence.set(seen)
+        try:
+            yield
+        finally:
+            self._fence.reset(token)
+
+    def _check_fence(self, row: Row) -> None:
+        seen = self._fence.get()
+        if seen is not None and seen.get(row.id) != row.version:
+            raise Outdated
 
     async def close(self) -> None:
         if self.vectors is not None:
@@ -144,6 +162,7 @@ class EntryStore:
         Raises NotFound, Forbidden, Conflict (it is not at version `expect`), LimitExceeded."""
         async with self.lock(id):
             before = await self.find(who, id, "write")
+            self._check_fence(before)
             if expect not in (None, before.version):
                 raise Conflict(
                     f"{id!r} is at version {before.version}, not {expect}.", "Read it again, then write."
@@ -170,8 +189,6 @@ class EntryStore:
         """These for good, also from the backing store; `also` is done in the same transaction. Their grants end
         first: a death in between leaves an entry that nobody else sees, and never a grant on the next one that
         is made under its key."""
-        for owner in {row.owner_name for row in rows}:
-            await self.grants.gone(owner, {resource(row.id) for row in rows})
 
         def work(db: Connection) -> None:
             # Again, for how they are by now: a change or a swap may have come between.
@@ -182,6 +199,12 @@ class EntryStore:
         async with AsyncExitStack() as stack:
             for id in sorted(row.id for row in rows):
                 await stack.enter_async_context(self.lock(id))
+            if self._fence.get() is not None:
+                there = await self.database.read(lambda db: [entries.by_row(db, row.row) for row in rows])
+                for row in filter(None, there):
+                    self._check_fence(row)
+            for owner in {row.owner_name for row in rows}:
+                await self.grants.gone(owner, {resource(row.id) for row in rows})
             await self.database.write(work, lambda _: self._gone(rows))
         await self.reap()
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 
 from aios.scheduler.policy import Item, Learner, Levelled, SchedulingPolicy, class_rank
-from aios.scheduler.stakes import Stakes
+from aios.scheduler.weights import Weights
 
 Make = Callable[[str], SchedulingPolicy]
 """A fresh policy of that name."""
@@ -18,7 +18,7 @@ class Shares:
     core's `own`. Of the queues in which somebody waits, the one that had the least service for its weight is
     served next (start-time fair queueing: Goyal, Vin & Cheng 1996, section 2; charged as the work is done,
     since nobody knows it before: Sheng et al. 2024): the virtual time of a queue is the tokens of work it was
-    given, uncached prefill and generated, over its weight, which is that of the agents in it (`Stakes`). What
+    given, uncached prefill and generated, over its weight, which is that of the agents in it (`Weights`). What
     is scheduled is a quantum; one begins no earlier than at the virtual time of the core, which is where the
     last one began: idling earns no credit. While nobody waits nobody owes anything: the core's time is the
     latest.
@@ -43,7 +43,7 @@ class Shares:
         self._queues = {"": own}
         self._served = {"": 0.0}
         self._time = 0.0
-        self._stakes = Stakes()
+        self._weights = Weights()
         self._known: set[Item] = set()
         for item in items:
             self._join(item)
@@ -113,7 +113,7 @@ class Shares:
 
     def charge(self, item: Item, tokens: int, now: float) -> None:
         self._queue(item).charge(item, tokens, now)
-        weight = self._stakes.of(item.policy) if item in self._known else item.weight
+        weight = self._weights.of(item.policy) if item in self._known else item.weight
         self._served[item.policy] += tokens / weight
         if not len(self):
             self._time = max(self._time, self._served[item.policy])
@@ -160,12 +160,12 @@ class Shares:
     def _join(self, item: Item) -> None:
         if item not in self._known:
             self._known.add(item)
-            self._stakes.enter(item, item.policy)
+            self._weights.enter(item, item.policy)
 
     def _leave(self, item: Item) -> None:
         if item in self._known:
             self._known.remove(item)
-            self._stakes.leave(item, item.policy)
+            self._weights.leave(item, item.policy)
 
 
 def offering(

@@ -177,9 +177,9 @@ class Access:
 
     async def withdraw(self, request: Request) -> Response:
         """Take an `always` back. Admin."""
-        self._admin(request)
+        by = self._admin(request)
         rule, agent = (_query(request, name) for name in ("rule", "agent"))
-        return body.reply(await self._kernel.guard.asking.withdraw(rule, agent))
+        return body.reply(await self._kernel.guard.withdraw(by, rule, agent))
 
     # -- the audit log -----------------------------------------------------------------------------
 
@@ -285,11 +285,7 @@ class Access:
 
     def _person(self, request: Request) -> Process:
         """Who answers: the holder of a key that was shown."""
-        known = self._gate.shown(request)
-        processes = self._kernel.processes
-        return processes.get(
-            processes.attach(known.name, group=known.group, own=True) if known.name else self._gate.operator()
-        )
+        return self._kernel.processes.get(self._gate.person(self._gate.shown(request)))
 
     def _admin(self, request: Request) -> Process:
         self._gate.admin(request)

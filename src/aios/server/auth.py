@@ -130,6 +130,12 @@ class Gate:
             raise Forbidden("This is for who shows a key, on this machine too.", mend)
         return known
 
+    def person(self, known: Credentials) -> int:
+        """The process in whose name the holder of these credentials manages the kernel."""
+        if known.name:
+            return self._processes.attach(known.name, group=known.group, own=True)
+        return self.operator()
+
     def operator(self) -> int:
         """The process that acts for an admin."""
         return self._processes.attach(OPERATOR, group=ADMIN_GROUP, own=True)

@@ -15,7 +15,7 @@ from starlette.responses import Response, StreamingResponse
 from aios.config import SharedRoot
 from aios.errors import BadRequest
 from aios.server import body, sse
-from aios.server.auth import Gate
+from aios.server.auth import Credentials, Gate
 from aios.server.endpoint import Endpoint
 from aios.syscalls import Call, MemoryCall, StorageCall, answer_of, storage
 from aios.syscalls.storage_records import Content, Stat, Usage
@@ -112,21 +112,33 @@ class Calls:
 
     async def add_root(self, request: Request) -> Response:
         """Let agents mount a root, which may follow a folder of the kernel's machine. Admin."""
-        self._gate.admin(request)
+        known = self._gate.admin(request)
         root = body.decode(await body.read(request, self._limit), SharedRoot)
-        return body.reply(await self._kernel.managers.roots.add(root), 201)
+        added = await self._kernel.managers.roots.add(root)
+        self._note(known, "root.add", f"root:{root.name}", root.folder)
+        return body.reply(added, 201)
 
     async def remove_root(self, request: Request) -> Response:
         """Offer a root no more, and follow its folder no more. Admin."""
-        self._gate.admin(request)
-        return body.reply(await self._kernel.managers.roots.remove(request.path_params["name"]))
+        known = self._gate.admin(request)
+        name: str = request.path_params["name"]
+        removed = await self._kernel.managers.roots.remove(name)
+        self._note(known, "root.remove", f"root:{name}")
+        return body.reply(removed)
 
     async def set_quota(self, request: Request) -> Response:
         """Let an agent's root hold so many bytes. Admin."""
-        self._gate.admin(request)
+        known = self._gate.admin(request)
         asked = body.decode(await body.read(request, self._limit), Quota)
         agent = asked.agent if ":" in asked.agent else f"default:{asked.agent}"
-        return body.reply(await self._kernel.managers.storage.set_quota(agent, asked.quota))
+        usage = await self._kernel.managers.storage.set_quota(agent, asked.quota)
+        self._note(known, "quota.set", f"agent:{agent}", str(asked.quota))
+        return body.reply(usage)
+
+    def _note(self, known: Credentials, action: str, resource: str, why: str = "") -> None:
+        """Put what an admin did into the audit log."""
+        person = self._kernel.processes.get(self._gate.person(known))
+        self._kernel.guard.note(person, action, resource, why=why)
 
     async def _trap(self, request: Request, pid: int, call: Call[object]) -> Response:
         async with sse.Attendance(request.receive):

@@ -246,9 +246,8 @@ class Native:
 
     def _note(self, known: Credentials, action: str, resource: str) -> None:
         """Put what an admin did into the audit log."""
-        processes = self._kernel.processes
-        pid = processes.attach(known.name, group=known.group, own=True) if known.name else self._gate.operator()
-        self._kernel.guard.note(processes.get(pid), action, resource)
+        person = self._kernel.processes.get(self._gate.person(known))
+        self._kernel.guard.note(person, action, resource)
 
     async def _on_process(self, request: Request, call: SendSignal | Nice) -> Response:
         known = self._gate.credentials(request)

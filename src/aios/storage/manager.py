@@ -32,6 +32,7 @@ from aios.storage.search import Search
 from aios.storage.shares import Shares
 from aios.storage.slabs import Slabs
 from aios.storage.staging import Staging
+from aios.storage.stakes import Stakes
 from aios.storage.store import Store
 from aios.storage.tree import Tree
 from aios.storage.versions import Versions
@@ -42,7 +43,7 @@ log = logging.getLogger(__name__)
 
 class StorageManager:
     """The store in `folder`: `files`, `bin`, `versions`, `mounts`, `shares`, `blobs`, `slabs`, `folders`,
-    `search`, `grouping`.
+    `search`, `grouping`, `stakes`.
 
     Their methods take the owner of a root first; who may do what is decided before. With an `embedder`,
     searches go by meaning too. `on_trouble(why)` is called when changes can't be written (reads go on), and
@@ -83,6 +84,7 @@ class StorageManager:
         self.blobs = Blobs(self._store, staging)
         self.slabs = Slabs(self._database, folder / "slabs", clock)
         self.folders = Folders(self.files, staging)
+        self.stakes = Stakes(self._store)
         self.search = Search(self._store, self._index, self._indexer, embedder)
         self.grouping = Grouping(self._store, self._index)
 

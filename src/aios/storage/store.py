@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import msgspec
@@ -36,6 +38,17 @@ class Store:
         self.changed = asyncio.Event()
         """Set by each change; whoever follows the store clears it."""
         self._roots: dict[str, int] = {}
+        self._fence: ContextVar[Callable[[Tree], None] | None] = ContextVar("fence", default=None)
+
+    @contextmanager
+    def fenced(self, check: Callable[[Tree], None]) -> Generator[None]:
+        """A change in here is made only if `check` raises nothing in its transaction. A result that is kept for
+        a key is no change."""
+        token = self._fence.set(check)
+        try:
+            yield
+        finally:
+            self._fence.reset(token)
 
     async def root(self, owner: str) -> int:
         """Number of `owner`'s root, which is made when it is first asked for. Raises InvalidPath."""
@@ -76,7 +89,7 @@ class Store:
 
         Raises Conflict (the key was used for another request), StorageUnavailable, and what `work` raises, and
         then nothing is changed."""
-        root = await self.root(owner)
+        root, fence = await self.root(owner), self._fence.get()
         if len(key.encode()) > KEY_BYTES:
             raise BadRequest(
                 f"The idempotency key is longer than {KEY_BYTES} bytes.", "Use a UUID.", param="key"
@@ -88,12 +101,14 @@ class Store:
             now = self.clock()
             make = Change(db, root, now, author or owner, self.limits, flow.given)
             make.seen = seen
-            if not key:
-                return work(make)
-            done = self._recall(db, root, kind, key, request)
+            done = self._recall(db, root, kind, key, request) if key else None
             if done is not None:
                 return done[0]
+            if fence is not None:
+                fence(make)
             result = work(make)
+            if not key:
+                return result
             db.execute(
                 "INSERT OR REPLACE INTO results (root, key, digest, at, result) VALUES (?, ?, ?, ?, ?)",
                 (root, key, _digest(request), now, msgspec.msgpack.encode(result)),
@@ -112,6 +127,14 @@ class Store:
         root = await self.root(owner)
         done = await self.database.read(lambda db: self._recall(db, root, kind, key, request))
         return None if done is None else done[0]
+
+    async def settled(self, owner: str, key: str) -> bool:
+        """Whether a change of that key was made, and its result is kept."""
+        if not key:
+            return False
+        find = "SELECT 1 FROM results WHERE root = ? AND key = ? AND at > ?"
+        values = (await self.root(owner), key, self.clock() - self.limits.key_ttl_s)
+        return await self.database.read(lambda db: db.execute(find, values).fetchone() is not None)
 
     def _recall(
         self, db: sqlite3.Connection, root: int, kind: type[T], key: str, request: Any

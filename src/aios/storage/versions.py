@@ -72,7 +72,7 @@ class Versions:
             return place.shown, number, sides
 
         shown, number, ((old_pieces, old_data), (new_pieces, new_data)) = await self._store.look(owner, get)
-        kind, text = await asyncio.to_thread(_unified, shown, old, number, old_data, new_data, context)
+        kind, text = await asyncio.to_thread(unified, shown, old, number, old_data, new_data, context)
         return Diff(
             kind=kind, old=old, new=number, text=text,
             same_bytes=contents.shared_bytes(old_pieces, new_pieces),
@@ -94,15 +94,8 @@ class Versions:
         def go(change: Change) -> Stat:
             place = change.file(parts)
             change.check_version(place, expect)
-            row = change.db.execute(
-                "SELECT manifest, size, meta FROM versions WHERE node = ?1 AND (?2 IS NULL OR seq = ?2)"
-                " AND (?3 IS NULL OR at <= ?3) ORDER BY seq DESC LIMIT 1 OFFSET ?4",
-                (place.node, version, time, steps or 0),
-            ).fetchone()
-            if row is None:
-                mend = "See its history."
-                raise NotFound(f"{place.shown} does not go back that far.", mend, param="version")
-            change.add_version(place, "rollback", manifest=row[0], size=row[1], meta=decode_meta(row[2]))
+            manifest, size, meta, _ = earlier(change, place, steps, version, time)
+            change.add_version(place, "rollback", manifest=manifest, size=size, meta=decode_meta(meta))
             return change.stat(place)
 
         request = ("rollback", path, steps, version, time, expect)
@@ -196,7 +189,7 @@ class Versions:
                 Difference(
                     path=show(where), change="removed" if b is None else "added" if a is None else "changed"
                 )
-                for where, a, b in _differences(past, present, parts, self._store.limits.entries)
+                for where, a, b in differences(past, present, parts, self._store.limits.entries)
             )
 
         return await self._store.look(owner, get)
@@ -211,7 +204,7 @@ class Versions:
         def go(change: Change) -> tuple[Difference, ...]:
             past = Tree(change.db, change.root, change.now, moment(change.db, change.root, snapshot))
             done: list[Difference] = []
-            for where, old, new in list(_differences(past, change, parts, change.limits.entries)):
+            for where, old, new in list(differences(past, change, parts, change.limits.entries)):
                 change.count()
                 done.append(Difference(path=show(where), change=_undo(change, past, where, old, new)))
             return tuple(done)
@@ -219,6 +212,20 @@ class Versions:
         return await self._store.change(
             owner, tuple[Difference, ...], go, author=author, key=key, request=("restore", snapshot, path)
         )
+
+
+def earlier(
+    tree: Tree, place: Place, steps: int | None, version: int | None, time: float | None
+) -> tuple[int, int, str | None, int]:
+    """Manifest, size, metadata and number of the version of a file that a rollback means. Raises NotFound."""
+    row = tree.db.execute(
+        "SELECT manifest, size, meta, seq FROM versions WHERE node = ?1 AND (?2 IS NULL OR seq = ?2)"
+        " AND (?3 IS NULL OR at <= ?3) ORDER BY seq DESC LIMIT 1 OFFSET ?4",
+        (place.node, version, time, steps or 0),
+    ).fetchone()
+    if row is None:
+        raise NotFound(f"{place.shown} does not go back that far.", "See its history.", param="version")
+    return row
 
 
 def _undo(change: Change, past: Tree, where: Parts, old: Place | None, new: Place | None) -> Became:
@@ -235,7 +242,7 @@ def _undo(change: Change, past: Tree, where: Parts, old: Place | None, new: Plac
     return "added" if new is None else "changed"
 
 
-def _differences(
+def differences(
     old: Tree, new: Tree, path: Parts, limit: int
 ) -> Iterator[tuple[Parts, Place | None, Place | None]]:
     """Where the trees differ below `path`, with what each has there. Raises NotFound if neither has `path`,
@@ -263,10 +270,10 @@ def _differences(
             todo.extend(((*where, name), left.get(name), right.get(name)) for name in names)
 
 
-def _unified(
-    path: str, old: int, new: int, before: bytes | None, after: bytes | None, context: int
+def unified(
+    path: str, old: int, new: int | str, before: bytes | None, after: bytes | None, context: int
 ) -> tuple[DiffKind, str]:
-    """Kind and text of a Diff."""
+    """Kind and text of a Diff. `new`: its version, or what it is."""
     if before is None or after is None:
         return "large", ""
     try:

@@ -18,20 +18,22 @@ from aios.syscalls.base import Call
 from aios.syscalls.storage import StorageCall
 from aios.syscalls.storage_records import Binned, ShareInfo, Stat
 
-FILE = "/.aios/undo.json"
-"""Hidden from plain language, not from the agent."""
+FILE = "/.aios/undo.jsonl"
+"""A command a line. It only grows: to write over it an agent would have to ask. Hidden from plain language, not
+from the agent."""
 KEPT = 20
 """Commands that can be taken back, the newest first."""
 
 
 class Done(Record, frozen=True):
     """What a command did. `back`: the calls that undo it, in the order they are to be made. `lost`: what can't
-    be taken back."""
+    be taken back. `undone`: that the last one is taken back."""
 
     command: str
     at: float
     back: tuple[StorageCall, ...]
     lost: tuple[str, ...] = ()
+    undone: bool = False
 
 
 def changes(call: Call[Any]) -> str:
@@ -93,7 +95,7 @@ class History:
 
     async def keep(self, done: Done) -> None:
         """Raises AiosError."""
-        await self._write([*await self._read(), done][-KEPT:])
+        await self._add(done)
 
     async def undo(self) -> Done:
         """Take back the last command and forget it. Raises NotFound (there is none), VersionConflict (somebody
@@ -104,7 +106,7 @@ class History:
             raise NotFound("There is nothing to undo.", "Only `aios do` can be undone; see: aios fs history")
         last = known[-1]
         await take_back(self._kernel, last.back)
-        await self._write(known[:-1])
+        await self._add(Done(command=last.command, at=last.at, back=(), undone=True))
         return last
 
     async def _read(self) -> list[Done]:
@@ -112,7 +114,11 @@ class History:
             content = await self._kernel.syscall(storage.ReadFile(path=FILE))
         except NotFound:
             return []
-        return msgspec.json.decode(content.data, type=list[Done])
+        known: list[Done] = []
+        for line in content.data.splitlines():
+            done = msgspec.json.decode(line, type=Done)
+            known = known[:-1] if done.undone else [*known, done]
+        return known[-KEPT:]
 
-    async def _write(self, known: Sequence[Done]) -> None:
-        await self._kernel.syscall(storage.WriteFile(path=FILE, data=msgspec.json.encode(known)))
+    async def _add(self, done: Done) -> None:
+        await self._kernel.syscall(storage.AppendFile(path=FILE, data=msgspec.json.encode(done) + b"\n"))

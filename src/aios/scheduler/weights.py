@@ -18,7 +18,7 @@ class Members:
     standing: dict[str, float] = field(default_factory=dict[str, float])
 
 
-class Stakes:
+class Weights:
     """A queue weighs what its agents weigh, an agent (a process) as much as each other one of its group that
     has items here: together they weigh what the group does. So no agent gains by where it stands, nor by
     standing in several queues. Every operation costs as much as there are queues."""
