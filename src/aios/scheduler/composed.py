@@ -73,7 +73,8 @@ class Composed:
             self._groups.enter(item.group)
         if item.program not in self._programs:
             self._programs[item.program] = Program(item.kind)
-        self._take(item)
+        if item in self._places:
+            self._take(item)
         if self._pressure.came(item):
             self._reorder()
         rank, group = place = self._places[item] = class_rank(item), item.group

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,9 +13,12 @@ from aios.scheduler.policy import Item
 
 class ReadyQueue:
     """Items in the order of their keys, equals in the order in which they came; one can leave from the middle.
-    All operations take O(log n) amortised, a `pop` that skips k items O(k log n)."""
+    All operations take O(log n) amortised, a `pop` that skips k items O(k log n); where keys come in order,
+    as they do where the longest wait decides, O(1) and O(k)."""
 
     def __init__(self) -> None:
+        self._line: deque[tuple[Any, int, Item]] = deque()
+        """Entries that came in order. The others are in the heap."""
         self._heap: list[tuple[Any, int, Item]] = []
         self._place: dict[Item, int] = {}
         self._count = itertools.count()
@@ -32,7 +36,11 @@ class ReadyQueue:
     def push(self, item: Item, key: Any) -> None:
         """Add `item`, or move it if it is there."""
         number = self._place[item] = next(self._count)
-        heapq.heappush(self._heap, (key, number, item))
+        entry = (key, number, item)
+        if not self._line or self._line[-1] < entry:
+            self._line.append(entry)
+        else:
+            heapq.heappush(self._heap, entry)
 
     def discard(self, item: Item) -> bool:
         """Take `item` out; whether it was there."""
@@ -40,21 +48,33 @@ class ReadyQueue:
 
     def first(self) -> Item | None:
         """The item with the least key, which stays."""
-        while self._heap and self._place.get(self._heap[0][2]) != self._heap[0][1]:
-            heapq.heappop(self._heap)  # it left, or moved
-        return self._heap[0][2] if self._heap else None
+        entry = self._least()
+        return None if entry is None else entry[2]
 
     def pop(self, fits: Callable[[Item], bool]) -> Item | None:
         """Take out the item with the least key among those that fit."""
         skipped: list[tuple[Any, int, Item]] = []
         found: Item | None = None
-        while (item := self.first()) is not None:
-            entry = heapq.heappop(self._heap)
-            if fits(item):
-                del self._place[item]
-                found = item
+        while (entry := self._least()) is not None:
+            if self._line and self._line[0] is entry:
+                self._line.popleft()
+            else:
+                heapq.heappop(self._heap)
+            if fits(entry[2]):
+                found = entry[2]
+                del self._place[found]
                 break
             skipped.append(entry)
-        for entry in skipped:
-            heapq.heappush(self._heap, entry)
+        self._line.extendleft(reversed(skipped))  # less than all that are left
         return found
+
+    def _least(self) -> tuple[Any, int, Item] | None:
+        """The first entry, once those whose item left or moved are out of the way."""
+        line, heap, place = self._line, self._heap, self._place
+        while line and place.get(line[0][2]) != line[0][1]:
+            line.popleft()
+        while heap and place.get(heap[0][2]) != heap[0][1]:
+            heapq.heappop(heap)
+        if heap and (not line or heap[0] < line[0]):
+            return heap[0]
+        return line[0] if line else None
