@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from aios.cores.core import Ended
+from aios.cores.core import Ended, Step
 from aios.scheduler.ticket import Ticket
 from aios.syscalls import (
     Choice,
@@ -48,6 +48,13 @@ class Answer:
     @property
     def complete(self) -> bool:
         return self._open <= 0
+
+    def take(self, step: Step) -> None:
+        """What a sequence says next."""
+        if isinstance(step, Delta):
+            self.add(step)
+        elif isinstance(step, Ended):
+            self.end(step)
 
     def add(self, delta: Delta) -> None:
         choice = self._choices.get(delta.choice)

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from aios.access.keys import ADMIN_GROUP
-from aios.cores.core import Delta, Ended
+from aios.cores.core import Delta
 from aios.errors import AiosError, BadRequest
 from aios.events import EventBus, SyscallFinished, SyscallStarted
 from aios.kernel.active import Active
@@ -41,7 +41,7 @@ from aios.kernel.records import AGAIN, Entry, encode
 from aios.kernel.services import Service, Services
 from aios.kernel.toolcalls import ToolCalls
 from aios.kernel.tooling import Toolbox
-from aios.kernel.visit import STOPPED, Past, Visit, detail, over
+from aios.kernel.visit import STOPPED, Begun, Past, Visit, detail, over
 from aios.kernel.windows import Windows
 from aios.scheduler.ticket import Ticket, kind_of
 from aios.syscalls import (
@@ -157,7 +157,21 @@ class Dispatcher:
     # -- llm ---------------------------------------------------------------------------------------
 
     async def _complete(self, process: Process, call: Generate) -> Completion:
-        return await last(self.stream(process.pid, call), Completion)
+        """`stream` without the deltas. A generator on the way would be a tenth of what the call takes."""
+        if call.idempotency_key is not None:
+            return await last(self._keyed(process.pid, call), Completion)
+        visit = self.enter(process, call)
+        with Ending(partial(self.leave, visit)):
+            begun = await self._begin(visit, call)
+            answer, steps = begun.answer, begun.steps
+            try:
+                while not answer.complete:
+                    with visit.active:
+                        step = await anext(steps)
+                    answer.take(step)
+            finally:
+                await steps.aclose()
+            return self._result(visit, begun)
 
     async def _keyed(self, pid: int, call: Generate) -> AsyncGenerator[Delta | Completion, None]:
         wanted = claim(self._processes.get(pid).agent, call.idempotency_key or "", call)
@@ -170,44 +184,50 @@ class Dispatcher:
     async def _generate(
         self, pid: int, call: Generate, wanted: Claim | None = None, past: Past | None = None
     ) -> AsyncGenerator[Delta | Completion, None]:
-        process = self._processes.get(pid)
-        visit = self.enter(process, call, wanted, past)
-        active, ticket = visit.active, visit.ticket
+        visit = self.enter(self._processes.get(pid), call, wanted, past)
         with Ending(partial(self.leave, visit)):
-            call = self._pool.named(call)
-            member = self._pool.route(call.model, process.pid)
-            with active:
-                await visit.permit(self._guard, call)
-                call = await self.windows.fitted(process, member.core, call, active.id)
-                admission = await self.admit(visit)
-                sequences = await member.core.prepare(call, process.pid, process.group)
-                member = await self._pool.settle(member, sequences[0])
-                prompt = max(len(sequence.tokens) for sequence in sequences)
-                await admission.hold(member, prompt, member.most(call, prompt))
-            answer = Answer(len(sequences))
-            visit.used = partial(answer.usage, prompt)
-            self._journal.record(visit.begin(), visit.decided)
-            self._processes.expect(process, active, len(sequences))
-            active.steps = steps = steps_of(self._pool, member, sequences, ticket, self._tasks)
+            begun = await self._begin(visit, call)
+            answer, steps = begun.answer, begun.steps
             async with aclosing(steps):
                 while not answer.complete:
-                    with active:
+                    with visit.active:
                         step = await anext(steps)
+                    answer.take(step)
                     if isinstance(step, Delta):
-                        answer.add(step)
                         yield step
-                    elif isinstance(step, Ended):
-                        answer.end(step)
-            result = answer.completion(
-                id=f"{self._boot}-{active.id}",
-                model=call.model or member.core.models[0],
-                created=int(time.time()),
-                timings=timings(ticket, time.monotonic()),
-            )
-            visit.stored = encode(result) if wanted is not None else None
-            if (gap_s := self.foresight.went(process, visit.step, result)) is not None:
-                member.scheduler.contexts.seating.declare(pid, gap_s)
+            result = self._result(visit, begun)
         yield result
+
+    async def _begin(self, visit: Visit, call: Generate) -> Begun:
+        """Let it in, and put it before its core."""
+        process, active = visit.process, visit.active
+        call = self._pool.named(call)
+        member = self._pool.route(call.model, process.pid)
+        with active:
+            await visit.permit(self._guard, call)
+            call = await self.windows.fitted(process, member.core, call, active.id)
+            admission = await self.admit(visit)
+            sequences = await member.core.prepare(call, process.pid, process.group)
+            member = await self._pool.settle(member, sequences[0])
+            prompt = max([len(sequence.tokens) for sequence in sequences])
+            await admission.hold(member, prompt, member.most(call, prompt))
+        answer = Answer(len(sequences))
+        visit.used = partial(answer.usage, prompt)
+        self._journal.record(visit.begin(), visit.decided)
+        self._processes.expect(process, active, len(sequences))
+        active.steps = steps = steps_of(self._pool, member, sequences, visit.ticket, self._tasks)
+        return Begun(call, member, answer, steps)
+
+    def _result(self, visit: Visit, begun: Begun) -> Completion:
+        """It is complete: the answer, which is told to whom it concerns."""
+        result = begun.answer.completion(
+            id=f"{self._boot}-{visit.active.id}", model=begun.call.model or begun.member.core.models[0],
+            created=int(time.time()), timings=timings(visit.ticket, time.monotonic()),
+        )  # fmt: skip
+        visit.stored = encode(result) if visit.wanted is not None else None
+        if (gap_s := self.foresight.went(visit.process, visit.step, result)) is not None:
+            begun.member.scheduler.contexts.seating.declare(visit.process.pid, gap_s)
+        return result
 
     async def _embed(self, process: Process, call: Embed) -> Embeddings:
         visit = self.enter(process, call)
@@ -225,12 +245,9 @@ class Dispatcher:
             return result
 
     def enter(
-        self,
-        process: Process,
-        call: Generate | Embed | ToolSyscall,
-        wanted: Claim | None = None,
+        self, process: Process, call: Generate | Embed | ToolSyscall, wanted: Claim | None = None,
         past: Past | None = None,
-    ) -> Visit:
+    ) -> Visit:  # fmt: skip
         """Let a call in, or raise Draining or Conflict. From here on it is counted, and told of."""
         self._check_open(process)
         wanted_class = call.scheduling_class if isinstance(call, Generate) else None

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 
 import msgspec
 
 from aios.access.audit import Audited
 from aios.access.decision import Facts
+from aios.cores.core import Step
 from aios.errors import Cancelled, Draining
 from aios.kernel.active import Active
 from aios.kernel.admission import Admission
+from aios.kernel.completion import Answer
 from aios.kernel.guard import Guard
 from aios.kernel.limits import Charge
 from aios.kernel.once import Claim
 from aios.kernel.pcb import Process
+from aios.kernel.pool import Member
 from aios.kernel.records import Entry
 from aios.scheduler.ticket import Ticket
-from aios.syscalls import Syscall, Usage
+from aios.syscalls import Generate, Syscall, Usage
 
 STOPPED = (Cancelled.code, Draining.code)
 """What ends a parked call without an answer: the question stays, and so does the call."""
@@ -82,6 +85,16 @@ def over(entry: Entry, error: str, result: msgspec.Raw | None) -> Entry:
 def detail(call: Syscall) -> str:
     """What is told of a call besides its kind: the model or the tool it names."""
     return str(getattr(call, "model", "") or getattr(call, "name", ""))
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """An llm call on its core: `call` as it is asked there, what comes back (`steps`), and what it makes."""
+
+    call: Generate
+    member: Member
+    answer: Answer
+    steps: AsyncGenerator[Step, None]
 
 
 @dataclass(frozen=True, slots=True)
