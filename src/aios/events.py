@@ -227,11 +227,13 @@ class Subscription:
         self._events: deque[Event] = deque(maxlen=limit)
         self._read = after
         self._wake = asyncio.Event()
+        self._waits = False
         self._closed = False
 
     def offer(self, event: Event) -> None:
         self._events.append(event)  # the oldest makes room
-        if not self._wake.is_set():
+        if self._waits:
+            self._waits = False
             self._wake.set()
 
     def unread(self) -> tuple[Event, ...]:
@@ -253,6 +255,7 @@ class Subscription:
             if self._closed:
                 return
             self._wake.clear()
+            self._waits = True
             await self._wake.wait()
 
 

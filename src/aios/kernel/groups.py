@@ -227,6 +227,8 @@ class GroupTable:
     def weight(self, name: str) -> float:
         """Share of group `name` against the others: its weight among its siblings times the share of the group
         above. A group without settings has a weight of 1."""
+        if not self._groups:
+            return 1.0
         share = 1.0
         parts = name.split("/")
         for depth in range(1, len(parts) + 1):
@@ -270,7 +272,7 @@ class GroupTable:
         return [group.row() for group in self._groups.values()]
 
     def _nearest(self, name: str) -> Group | None:
-        while name:
+        while name and self._groups:
             if group := self._groups.get(name):
                 return group
             name = _above(name)

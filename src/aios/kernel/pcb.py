@@ -98,8 +98,7 @@ class Process:
         )
 
     def info(self, kv: tuple[Place, int], standing: Standing | None = None) -> ProcessInfo:
-        waits = (call.since for call in self.calls.values() if call.waiting and not call.seated)
-        oldest = min(waits, default=None)
+        waits = [call.since for call in self.calls.values() if call.waiting and not call.seated]
         return ProcessInfo(
             pid=self.pid,
             name=self.name,
@@ -112,7 +111,7 @@ class Process:
             limits=self.limits,
             usage=self.usage,
             active_calls=len(self.calls),
-            waiting_s=time.monotonic() - oldest if oldest is not None else 0.0,
+            waiting_s=time.monotonic() - min(waits) if waits else 0.0,
             attained=self.usage.work + (standing.attained if standing else 0),
             level=standing.level if standing else None,
             kv=kv[0],

@@ -139,7 +139,7 @@ class Pool:
 
     def alone(self, member: Member) -> bool:
         """No other core serves its models."""
-        return all(len(self._by_model[model]) == 1 for model in member.core.models)
+        return len(self._members) == 1 or all(len(self._by_model[model]) == 1 for model in member.core.models)
 
     def _serving(self, model: str) -> list[Member]:
         members = self._by_model.get(model)

@@ -249,23 +249,23 @@ class ProcessTable:
             await process.resumed.wait()
 
     def _on_dispatched(self, event: Dispatched) -> None:
-        for process, call in self._concerned(event):
-            self.seat(process, call)
+        if concerned := self._concerned(event):
+            self.seat(*concerned)
 
     def _on_interrupted(self, event: Interrupted) -> None:
-        for process, call in self._concerned(event):
-            call.since = time.monotonic()
-            self._count(process, call, waiting=1, seated=-1)
+        if concerned := self._concerned(event):
+            concerned[1].since = time.monotonic()
+            self._count(*concerned, waiting=1, seated=-1)
 
     def _on_finished(self, event: Finished) -> None:
-        for process, call in self._concerned(event):
-            self._count(process, call, seated=-1)
+        if concerned := self._concerned(event):
+            self._count(*concerned, seated=-1)
 
-    def _concerned(self, event: Event) -> tuple[()] | tuple[tuple[Process, Active]]:
+    def _concerned(self, event: Event) -> tuple[Process, Active] | None:
         """Whom an event of the scheduler is about: nobody if the call is over and its slot is being cleared."""
         process = self._table.get(event.pid)
         call = process.calls.get(event.call) if process is not None else None
-        return () if process is None or call is None else ((process, call),)
+        return None if process is None or call is None else (process, call)
 
     def _count(self, process: Process, call: Active, waiting: int = 0, seated: int = 0) -> None:
         call.waiting += waiting

@@ -15,7 +15,7 @@ from contextlib import aclosing
 from typing import Literal
 
 from aios.context.manager import ContextManager
-from aios.context.seating import Place, Seating
+from aios.context.seating import Place
 from aios.cores.core import Core, Ended, Sequence, Step, Yielded
 from aios.errors import AiosError, CoreError
 from aios.events import (
@@ -100,11 +100,7 @@ class Scheduler:
 
     def cached(self, sequence: Sequence) -> int:
         """How many tokens of its context would not have to be computed here."""
-        return self._seating.cached(sequence)
-
-    @property
-    def _seating(self) -> Seating:
-        return self.contexts.seating
+        return self.contexts.seating.cached(sequence)
 
     async def start(self, tasks: asyncio.TaskGroup) -> None:
         """The core is up: learn what it can do. Running sequences become tasks of `tasks`."""
@@ -157,7 +153,7 @@ class Scheduler:
         self._members.join(ticket.pid, ticket.program)
         run = Run(sequence, ticket, item)
         self._runs[item] = run
-        self._seating.enter(sequence)
+        self.contexts.seating.enter(sequence)
         self._make_ready(run)
         self._dispatch(arrived=True)
         return run
@@ -185,7 +181,7 @@ class Scheduler:
             return
         self._held.pop(run.item, None)
         self._places.forget(run.item)
-        self._seating.exit(run.sequence)
+        self.contexts.seating.exit(run.sequence)
         self.policy.withdraw(run.item)
         if run.task and not run.task.done():
             run.task.cancel()  # its end frees the slot
@@ -196,19 +192,18 @@ class Scheduler:
     # -- slots -------------------------------------------------------------------------------------
 
     def _make_ready(self, run: Run) -> None:
-        now = time.monotonic()
-        run.item.queued, run.item.raised = now, 0
-        run.item.resident_tokens = self._seating.cached(run.sequence)
-        run.item.dropped_tokens = self._seating.dropped(run.sequence)
-        run.item.context_tokens = len(run.sequence.tokens) + len(run.sequence.generated)
-        if run.item.pid in self._paused:
-            self.policy.withdraw(run.item)
-            self._held[run.item] = run
+        now, item, sequence, seating = time.monotonic(), run.item, run.sequence, self.contexts.seating
+        item.queued, item.raised = now, 0
+        item.resident_tokens, item.dropped_tokens = seating.cached(sequence), seating.dropped(sequence)
+        item.context_tokens = len(sequence.tokens) + len(sequence.generated)
+        if item.pid in self._paused:
+            self.policy.withdraw(item)
+            self._held[item] = run
             return
-        self.policy.enqueue(run.item, now)
-        self._places.wait(run.item)
+        self.policy.enqueue(item, now)
+        self._places.wait(item)
         self._bus.publish(
-            Queued(pid=run.item.pid, call=run.ticket.call_id, core=self.core.name, waiting=len(self.policy))
+            Queued(pid=item.pid, call=run.ticket.call_id, core=self.core.name, waiting=len(self.policy))
         )
 
     def _dispatch(self, *, arrived: bool = False) -> None:
@@ -227,7 +222,7 @@ class Scheduler:
                 self._interrupt(self._running[item], "quantum")
 
     def _seat(self, run: Run, now: float) -> None:
-        seat = self._seating.seat(run.sequence)
+        seat = self.contexts.seating.seat(run.sequence)
         assert seat is not None  # slots and runs are counted together
         assert self._tasks is not None
         run.slot, run.leaving = seat.slot, ""
@@ -293,32 +288,37 @@ class Scheduler:
 
     def _vacate(self, run: Run, last: Step | AiosError | None) -> None:
         """The run is out of its slot: because it ended, was interrupted, failed or was cancelled."""
-        del self._running[run.item]
-        self._places.give_back(run.item)
-        self._seating.leave(run.sequence)
+        item, call_id = run.item, run.ticket.call_id
+        del self._running[item]
+        self._places.give_back(item)
+        self.contexts.seating.leave(run.sequence)
         run.task = None
         generated = len(run.sequence.generated)
-        who = {"pid": run.item.pid, "call": run.ticket.call_id}
-        stays = isinstance(last, Yielded) and run.item in self._runs
-        self.policy.left(run.item, time.monotonic(), ended=not stays)
+        stays = isinstance(last, Yielded) and item in self._runs
+        self.policy.left(item, time.monotonic(), ended=not stays)
         if isinstance(last, Yielded):
             why = "core_lost" if last.why == "core_lost" else run.leaving or "quantum"
             run.ticket.interrupts += 1
             self._bus.publish(
-                Interrupted(**who, core=self.core.name, slot=run.slot, why=why, generated=generated)
-            )
+                Interrupted(
+                    pid=item.pid, call=call_id, core=self.core.name, slot=run.slot, why=why, generated=generated
+                )
+            )  # fmt: skip
             if stays:
                 self._make_ready(run)
         else:
             if isinstance(last, Ended):
-                self._lengths.learn(run.item.pid, run.item.kind, generated)
+                self._lengths.learn(item.pid, item.kind, generated)
                 self._service_s += 0.1 * (run.ticket.run_s - self._service_s)
             reason = "ended" if isinstance(last, Ended) else "failed" if last else "cancelled"
             if isinstance(last, Delta):
                 reason = "cancelled"
             self._bus.publish(
-                Finished(**who, core=self.core.name, slot=run.slot, generated=generated, reason=reason)
-            )
+                Finished(
+                    pid=item.pid, call=call_id, core=self.core.name, slot=run.slot, generated=generated,
+                    reason=reason,
+                )
+            )  # fmt: skip
         run.slot = -1
         self._door.open()
         self._dispatch()
@@ -364,7 +364,7 @@ class Scheduler:
     def drop(self, pid: int) -> None:
         """The process is gone: its contexts are forgotten."""
         self._paused.discard(pid)
-        self._seating.drop(pid)
+        self.contexts.seating.drop(pid)
         if over := self._members.leave(pid):
             self.policy.retire(over)
 
@@ -394,7 +394,7 @@ class Scheduler:
 
     def kv_of(self, pid: int) -> tuple[Place, int]:
         """Where the newest context of a process is, and how many tokens long."""
-        return self._seating.place_of(pid)
+        return self.contexts.seating.place_of(pid)
 
     def _loop_time(self, deadline: float | None) -> float | None:
         return None if deadline is None else deadline - time.monotonic() + self._loop.time()
