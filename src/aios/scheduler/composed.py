@@ -148,7 +148,7 @@ class Composed:
                 self._sizes.setdefault(kind, Sizes()).add(size)
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._places)
 
     def level_of(self, item: Item) -> int:
         """Of its program: 0 is served first. Of a program that said what it will do the rank is what is

@@ -96,9 +96,8 @@ class Turns:
         """What `take` gives for the first flow that it gives something for. It must not add or discard."""
         passed: list[tuple[float, int, str]] = []
         found: T | None = None
-        while found is None and (entry := self._pop()) is not None:
-            passed.append(entry)
-            found = take(entry[2])
+        while (flow := self._first()) is not None and (found := take(flow)) is None:
+            passed.append(heapq.heappop(self._heap))
         for entry in passed:
             heapq.heappush(self._heap, entry)
         return found
@@ -115,14 +114,14 @@ class Turns:
             self.find(take)
         return flows
 
-    def _pop(self) -> tuple[float, int, str] | None:
-        """Take out the first of those that wait."""
+    def _first(self) -> str | None:
+        """The first of those that wait, whose entry is on top of the heap then."""
         while self._heap:
-            at, number, flow = heapq.heappop(self._heap)
+            at, number, flow = self._heap[0]
             if self._place.get(flow) != number:
-                continue  # it left, or came back
-            if at < self._counters[flow]:
-                heapq.heappush(self._heap, (self._counters[flow], number, flow))
-                continue
-            return at, number, flow
+                heapq.heappop(self._heap)  # it left, or came back
+            elif at < (served := self._counters[flow]):
+                heapq.heapreplace(self._heap, (served, number, flow))
+            else:
+                return flow
         return None

@@ -46,7 +46,6 @@ class Places:
 
     def fits(self, item: Item, now: float) -> bool:
         """It may have its slots now."""
-        if not self._wide:
-            return item.width <= self.free
-        held = self.held_for(now)
-        return item.width <= self.free and (held is None or held is item)
+        if item.width > self._capacity() - self._taken:
+            return False
+        return not self._wide or self.held_for(now) in (None, item)
