@@ -148,3 +148,25 @@ async def test_a_memory_brings_its_labels_however_it_is_read(tmp_path: Path) -> 
         await kernel.guard.declassify(ann, "agent:default:ann")
         await kernel.trap(ann.pid, m.Export())
         assert kernel.guard.subject(ann).labels == {"private"}
+
+
+async def test_what_an_agent_may_is_decided_anew_when_its_labels_change(tmp_path: Path) -> None:
+    rules = tmp_path / "rules.toml"
+    rules.write_text("""
+        rules = [
+            {id = "declassify", effect = "allow", actions = ["label.declassify"]},
+            {id = "quiet", effect = "deny", actions = ["llm.generate"], labels = ["private"]},
+        ]
+    """)
+    async with Kernel(settings(tmp_path / "state", access={"rules": [str(rules)]})) as kernel:
+        guard = kernel.guard
+        ann = kernel.processes.get(kernel.processes.attach("ann"))
+
+        def asks(model: str) -> str:
+            return guard.decide(ann, "llm.generate", model).effect
+
+        assert [asks("model:a"), asks("model:a"), asks("model:b")] == ["allow", "allow", "allow"]
+        guard.saw(ann, {"private": True})
+        assert [asks("model:b"), asks("model:b"), asks("model:a")] == ["deny", "deny", "deny"]
+        await guard.declassify(ann, "agent:default:ann")
+        assert asks("model:a") == "allow"

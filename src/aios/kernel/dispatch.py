@@ -157,7 +157,7 @@ class Dispatcher:
     # -- llm ---------------------------------------------------------------------------------------
 
     async def _complete(self, process: Process, call: Generate) -> Completion:
-        """`stream` without the deltas. A generator on the way would be a tenth of what the call takes."""
+        """`stream` without the deltas. A generator on the way costs a twentieth of the call."""
         if call.idempotency_key is not None:
             return await last(self._keyed(process.pid, call), Completion)
         visit = self.enter(process, call)
