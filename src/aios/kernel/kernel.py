@@ -240,7 +240,7 @@ class Kernel:
                 self.settings, tasks, self.trap, self.guard.grants, self._on_storage_trouble, self._on_damage
             )
         )
-        self.guard.unlabel = self._managers.storage.versions.unlabel
+        await self.guard.entrust(self._managers.labelled)
         await self._start_cores(stack, tasks)  # behind their store: it takes their contexts when they close
         toolbox = await stack.enter_async_context(
             open_toolbox(
