@@ -305,7 +305,7 @@ async def test_nothing_crosses_privilege_groups(tmp_path: Path) -> None:
     async with Kernel(settings(tmp_path)) as kernel:
         ann, eve = kernel.processes.attach("ann", group="research"), kernel.processes.attach("eve", group="ops")
         for what in ("kill", "pause", "resume"):
-            with pytest.raises(Forbidden):
+            with pytest.raises(NotFound):
                 await kernel.trap(eve, SendSignal(pid=ann, signal=what))
         with pytest.raises(Forbidden):
             await spawn(kernel, eve, "mole", group="research")
