@@ -19,7 +19,7 @@ from aios.bench.report import percentile
 from aios.bench.resident import resident
 from aios.config import parse
 from aios.errors import CoreUnavailable
-from aios.kernel.kernel import Kernel
+from aios.kernel.kernel import HOUSEKEEPING_S, Kernel
 from aios.server.daemon import find_daemon
 from aios.syscalls import Completion, Generate, Message, Sampling
 
@@ -31,7 +31,7 @@ THREADS = 1
 """Of the engine: a second one would wait for the first at every layer of so small a model, on a core that the
 kernel and the agents need."""
 PROMPT = "agent {0} asks what the others found in the files, and whether there is more to read " * 2
-SETTLED_S = 1.0
+SETTLED_S = HOUSEKEEPING_S + 2.0
 """Until a kernel whose calls are over has written and given back what it held."""
 
 
@@ -104,6 +104,7 @@ class Crowd:
         self, one: Callable[[int], Awaitable[float]], kernel: Callable[[], int]
     ) -> dict[str, Any]:
         await one(self.agents)  # the first call of all pays for what is set up on demand
+        await asyncio.sleep(SETTLED_S)
         before = resident(kernel())
         began = time.perf_counter()
         waits = await asyncio.gather(*(one(number) for number in range(self.agents)))

@@ -1,7 +1,8 @@
-"""How often Python looks for cyclic garbage while a kernel runs."""
+"""How often Python looks for cyclic garbage while a kernel runs, and when memory goes back to the machine."""
 
 from __future__ import annotations
 
+import ctypes
 import gc
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -26,3 +27,14 @@ def unhurried() -> Generator[None]:
     finally:
         gc.set_threshold(*before)
         gc.unfreeze()
+
+
+def tidy() -> None:
+    """Collect all garbage, and give what is free back to the machine where the C library can; nothing, if
+    little was made since the last time. Everything waits meanwhile: it is for when nothing is under way."""
+    if not any(gc.get_count()[1:]):
+        return
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

@@ -27,7 +27,7 @@ from aios.context.manager import ContextManager
 from aios.cores.core import Core
 from aios.errors import AiosError, Cancelled, Conflict, Draining, JournalUnavailable
 from aios.events import EventBus, JournalChanged, KernelChanged, StorageChanged, StoreDamaged, Subscription
-from aios.kernel.collector import unhurried
+from aios.kernel.collector import tidy, unhurried
 from aios.kernel.dispatch import Dispatcher
 from aios.kernel.groups import GroupTable
 from aios.kernel.guard import Guard
@@ -55,7 +55,7 @@ R = TypeVar("R")
 
 GRACE_S = 5.0
 """How long cancelled calls may take to leave their slots."""
-HOUSEKEEPING_S = 30.0
+HOUSEKEEPING_S = 10.0
 """How often idle processes and old records are looked for."""
 
 
@@ -354,6 +354,8 @@ class Kernel:
             self.processes.reap(now)
             self._journal.expire(now - ttl, [info.pid for info in self.processes.list(all=True)])
             await self.guard.keep_house()
+            if not self._need().active:
+                tidy()
             await asyncio.sleep(HOUSEKEEPING_S)
 
     # -- inside ------------------------------------------------------------------------------------
