@@ -99,6 +99,11 @@ async def test_only_ones_own_labels_can_be_asked_away(tmp_path: Path) -> None:
         for name in ("agent:research:ann", "file:research:ann:/plan.md", *memories):
             with pytest.raises(Forbidden):
                 await kernel.guard.declassify(eve, name)
+        bob = kernel.processes.get(kernel.processes.attach("bob", group="research"))
+        for name in memories:  # not those of one's group either
+            with pytest.raises(Forbidden):
+                await kernel.guard.declassify(bob, name)
+        assert not kernel.guard.approvals.list()
 
 
 async def test_one_key_does_not_fill_the_process_table(tmp_path: Path) -> None:

@@ -231,7 +231,8 @@ class Guard:
         asked = {"name": name, "labels": None if labels is None else sorted(labels)}
         kind, _, rest = name.partition(":")
         of = self._labelled.get(kind)
-        facts = _of(rest if of is None else await of.owner_of(rest))
+        owner = rest if of is None else await of.owner_of(rest)
+        facts = _owned(owner) if kind == "memory" else _of(owner)
         decided = await self.check(process, "label.declassify", name, asked, facts)
         if of is not None:
             await of.relabel(rest, without(labels))

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
-from aios.errors import NotFound
+from aios.errors import BadRequest, Forbidden, NotFound
 from aios.storage.versions import Versions
 
 Change = Callable[[frozenset[str]], frozenset[str]]
@@ -19,7 +19,7 @@ class Labelled(Protocol):
     """One kind of it. `name` is without the kind: of a memory its id."""
 
     async def owner_of(self, name: str) -> str:
-        """The agent whose it is; "" if nobody's."""
+        """The agent whose it is; "" if nobody's, which is answered as if it were somebody else's."""
         ...
 
     async def relabel(self, name: str, change: Change) -> object:
@@ -47,6 +47,6 @@ def without(labels: tuple[str, ...] | None) -> Change:
 
 
 async def add(kind: Labelled, name: str, labels: frozenset[str]) -> None:
-    """Unless it is gone by now."""
-    with suppress(NotFound):
+    """Unless it is gone by now, or nobody may change it."""
+    with suppress(NotFound, Forbidden, BadRequest):
         await kind.relabel(name, lambda there: there | labels)

@@ -157,11 +157,10 @@ class ProcessTable:
                 f"Name {parent.group!r} or a group below it ('{parent.group}/…').",
                 param="group",
             )
-        limits = within(parent.limits, call.limits)
         inherited = parent.program if parent.pid != KERNEL else ""
         child = self._make(
-            parent, call.name, group, call.scheduling_class, check_nice(call.nice), limits,
-            program=call.program or inherited, attached=False,
+            parent, call.name, group, call.scheduling_class, check_nice(call.nice),
+            within(parent.limits, call.limits), program=call.program or inherited, attached=False,
         )  # fmt: skip
         child.rights = call.rights
         return child
