@@ -1,4 +1,4 @@
--- The search index: made from the store, and made again from it whenever this file is missing.
+-- The search index: made from the store, and made again from it whenever this file is missing or of an earlier version.
 
 -- name: migration_1
 CREATE TABLE documents (
