@@ -33,7 +33,7 @@ from aios.config import AccessSettings
 from aios.errors import AiosError, Forbidden, JournalUnavailable, NotFound, StorageUnavailable, sentence
 from aios.events import AccessDenied, EventBus
 from aios.kernel.asking import Asked, Asking, Diff, no_diff
-from aios.kernel.labelled import Labelled, add, without
+from aios.kernel.flows import Labelled, add, without
 from aios.kernel.pcb import Process
 from aios.kernel.process import KERNEL, ProcessTable
 from aios.kernel.records import AccessRow, Entry

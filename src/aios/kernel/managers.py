@@ -11,8 +11,8 @@ from aios import plugins
 from aios.access.grants import Grants
 from aios.config import MemorySettings, Settings, StorageSettings
 from aios.errors import NotFound
+from aios.kernel.flows import Files, Labelled
 from aios.kernel.folders import SharedRoots
-from aios.kernel.labelled import Files, Labelled
 from aios.kernel.lane import Lane
 from aios.kernel.memorycalls import MemoryStakes, memory_calls
 from aios.kernel.services import Service
