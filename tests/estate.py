@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,12 @@ from typing import Any
 import msgspec
 
 from aios import syscalls as k
+from aios.access.approvals import Answer, Approval
 from aios.access.decision import agent_id
 from aios.access.grants import Granted
 from aios.config import Settings
 from aios.kernel.kernel import Kernel
+from aios.kernel.process import KERNEL
 from aios.kernel.tooling import folder_of
 from aios.syscalls import memory as m
 from aios.syscalls import storage as s
@@ -32,30 +35,31 @@ SHARED = "canary-of-research-27ce"
 NAME, GROUP = "ann", "research"
 KEY = "a key of hers"
 """Idempotency key under which the owner did everything."""
-RULES = f"""
-[[rules]]
-id = "irreversible"
-effect = "ask"
-agents = ["{NAME}"]
-groups = ["{GROUP}"]
-when = {{ irreversible = true }}
-
+RULES = """
 [[rules]]
 id = "declassify"
 effect = "deny"
 actions = ["label.declassify"]
 except_groups = ["admin"]
 """
-"""Only the owner is asked: what others destroy must not be held up by a question."""
+OWNER_ASKED = f"""
+[[rules]]
+id = "irreversible"
+effect = "ask"
+agents = ["{NAME}"]
+groups = ["{GROUP}"]
+when = {{ irreversible = true }}
+"""
+"""Only the owner is asked: what others do to their own is held up by no question."""
 
 
-def guarded(folder: Path, **tables: Any) -> Settings:
-    """Of a kernel on which all this can be owned."""
+def guarded(folder: Path, *, asking: bool = False, **tables: Any) -> Settings:
+    """Of a kernel on which all this can be owned. `asking`: everybody is asked, as by default."""
     rules = folder / "rules.toml"
-    rules.write_text(RULES)
+    rules.write_text(RULES if asking else RULES + OWNER_ASKED)
     return settings(
         folder / "state",
-        access={"rules": [str(rules)], "ask": []},
+        access={"rules": [str(rules)], **({} if asking else {"ask": []})},
         memory={"thinking": "extract", "embedder": "none"},
         storage={"roots": [{"name": "lab", "groups": [GROUP], "writable": True}]},
         **tables,
@@ -92,7 +96,8 @@ async def plant(kernel: Kernel, name: str = NAME, group: str = GROUP) -> Estate:
         return await kernel.trap(pid, call)
 
     entries = await _known(do)
-    binned, share = await _files(do)
+    async with answered(kernel, "once"):
+        binned, share = await _files(do)
     folder = folder_of(kernel.settings.state_dir() / "work", agent_id(group, name))
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "notes.txt").write_text(PRIVATE)
@@ -117,6 +122,27 @@ async def plant(kernel: Kernel, name: str = NAME, group: str = GROUP) -> Estate:
         *asked[:1] or [""],
         parked,
     )
+
+
+@asynccontextmanager
+async def answered(kernel: Kernel, answer: Answer, but: str = "") -> AsyncGenerator[list[Approval]]:
+    """A person who answers all that is asked in here, but what the agent `but` asks; and what was asked."""
+    asked: list[Approval] = []
+
+    async def answering() -> None:
+        while True:
+            for one in kernel.guard.approvals.list("waiting"):
+                if one.agent != but:
+                    asked.append(one)
+                    await kernel.guard.answer(kernel.processes.get(KERNEL), one.id, answer)
+            await asyncio.sleep(0.001)
+
+    person = asyncio.create_task(answering())
+    try:
+        yield asked
+    finally:
+        person.cancel()
+        await asyncio.wait([person])
 
 
 async def _known(do: Callable[[k.Call[Any]], Any]) -> dict[str, str]:

@@ -305,7 +305,7 @@ async def test_nothing_crosses_privilege_groups(tmp_path: Path) -> None:
     async with Kernel(settings(tmp_path)) as kernel:
         ann, eve = kernel.processes.attach("ann", group="research"), kernel.processes.attach("eve", group="ops")
         for what in ("kill", "pause", "resume"):
-            with pytest.raises(Forbidden):
+            with pytest.raises(NotFound):
                 await kernel.trap(eve, SendSignal(pid=ann, signal=what))
         with pytest.raises(Forbidden):
             await spawn(kernel, eve, "mole", group="research")
@@ -349,7 +349,8 @@ async def test_data_of_others_takes_a_grant_that_expires(tmp_path: Path) -> None
 
 
 async def test_labels_spread_and_what_may_leak_is_asked(tmp_path: Path) -> None:
-    async with Kernel(settings(tmp_path)) as kernel:
+    plain = {"memory": {"thinking": "extract", "embedder": "none"}}
+    async with Kernel(settings(tmp_path, **plain)) as kernel:
         guard, table = kernel.guard, kernel.processes
         ann, bob = table.get(table.attach("ann")), table.get(table.attach("bob"))
 
@@ -358,10 +359,11 @@ async def test_labels_spread_and_what_may_leak_is_asked(tmp_path: Path) -> None:
 
         guard.saw(ann, {"private": True})
         assert send(ann) == "allow"
-        await guard.wrote(ann, "memory:n_1")
+        made = await kernel.trap(ann.pid, memory.Alloc(text="zebra"))
+        await kernel.trap(ann.pid, memory.Share(id=made.id, name="bob"))
         guard.saw(bob, {"untrusted": True})
         assert send(bob) == "allow"
-        guard.saw(bob, resource="memory:n_1")  # ann's memory brings the other half
+        await kernel.trap(bob.pid, memory.Read(id=made.id))  # ann's memory brings the other half
         assert send(bob) == "ask"
         child = await spawn(kernel, bob.pid, "child")
         assert send(table.get(child.pid)) == "ask"
@@ -371,12 +373,11 @@ async def test_labels_spread_and_what_may_leak_is_asked(tmp_path: Path) -> None:
         await guard.answer(operator(kernel), approval.id, "once")
         await declassified
         assert (send(bob), send(table.get(child.pid))) == ("allow", "allow")
-        guard.saw(bob, resource="memory:n_1")
+        await kernel.trap(bob.pid, memory.Read(id=made.id))
         await signal(kernel, bob.pid, "kill")
         for name in ("bob", "bob/web"):  # to come back, or by another name below, washes nothing off
             assert send(table.get(table.attach(name))) == "ask"
     async with Kernel(settings(tmp_path)) as kernel:
-        assert kernel.guard.labels.of("memory:n_1") == {"private"}
         bob = kernel.processes.get(kernel.processes.attach("bob"))
         decided = kernel.guard.decide(bob, "tool.call", "tool:http", {"sink": True})
         assert decided.effect == "ask"

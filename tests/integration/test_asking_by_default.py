@@ -223,7 +223,7 @@ async def test_unattended_each_word_lets_its_rule_through(tmp_path: Path, word: 
     calls: dict[str, Call[Any]] = {
         "overwrite": storage.WriteFile(path="/a", text="two"),
         "delete": storage.DeleteFile(path="/b"),
-        "irreversible": storage.Purge(),
+        "irreversible": storage.ForgetVersions(path="/a"),
     }
     async with Kernel(settings(tmp_path, access={"unattended": True, "yes_to": [word]})) as kernel:
         ann = kernel.processes.attach("ann")
@@ -241,6 +241,7 @@ async def test_a_word_that_is_taken_out_turns_its_rule_off(tmp_path: Path) -> No
         ann = kernel.processes.attach("ann")
         for content in ("one", "two"):
             await kernel.trap(ann, storage.WriteFile(path="/a", text=content))
-        for call in (storage.DeleteFile(path="/a"), storage.Purge()):  # to purge is to delete, too
+        await kernel.trap(ann, storage.Purge())  # the bin is empty: nothing to ask for
+        for call in (storage.DeleteFile(path="/a"), storage.ForgetVersions(path="/a")):  # is to delete, too
             with pytest.raises(Forbidden, match="'delete'"):
                 await kernel.trap(ann, call)

@@ -85,6 +85,24 @@ async def test_without_a_good_key_nothing_opens(tmp_path: Path, who: str) -> Non
                 assert not holds(told.content, PRIVATE, SHARED)
 
 
+async def test_a_made_up_key_is_none_until_there_is_a_key(tmp_path: Path) -> None:
+    kept = guarded(tmp_path, server={"drain_s": 0})
+    async with Kernel(kept) as kernel, browser(kernel, "sk-made-up") as http:
+        estate = await plant(kernel)
+        tried = [(m, path) for m, route, path in doors(estate) if route not in OPEN]
+        for method, path in tried:
+            assert (await http.request(method, path, content=b"{}")).status_code == 401, (method, path)
+        kernel.keys.revoke(NAME)
+        assert (await http.get("/v1/models")).status_code == 200
+        assert (await http.put("/aios/v1/storage/files/a", content=b"x")).status_code == 200
+        assert [p.usage.calls for p in kernel.processes.list() if p.name.startswith("key-")] == [1]
+        assert (await http.post("/aios/v1/keys", content=b'{"agent": "me"}')).status_code == 403
+        kernel.keys.create("first")
+        for method, path in tried:
+            assert (await http.request(method, path, content=b"{}")).status_code == 401, (method, path)
+        estate.parked.cancel()
+
+
 @pytest.mark.parametrize(
     ("name", "group"), [("bob", GROUP), ("eve", "ops"), ("admin", "default"), ("x", "admin/x")]
 )

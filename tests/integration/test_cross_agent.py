@@ -23,6 +23,7 @@ from tests.estate import (
     PRIVATE,
     SHARED,
     Estate,
+    answered,
     attempts,
     guarded,
     holds,
@@ -48,8 +49,11 @@ LIKE_HER = (f"{NAME}/x", NAME.upper(), f"{NAME} ", f"{GROUP}:{NAME}", "аnn")
 
 @asynccontextmanager
 async def owned(folder: Path, **server: Any) -> AsyncGenerator[Estate]:
-    """A kernel with an owner, whose estate is as it was at the end."""
-    async with Kernel(guarded(folder, server={"drain_s": 0, **server})) as kernel, planted(kernel) as estate:
+    """A kernel with an owner, whose estate is as it was at the end, and that asks before it loses anything."""
+    async with (
+        Kernel(guarded(folder, asking=True, server={"drain_s": 0, **server})) as kernel,
+        planted(kernel) as estate,
+    ):
         yield estate
 
 
@@ -57,7 +61,11 @@ async def owned(folder: Path, **server: Any) -> AsyncGenerator[Estate]:
 async def planted(kernel: Kernel) -> AsyncGenerator[Estate]:
     estate = await plant(kernel)
     before = await photograph(estate)
-    yield estate
+    async with answered(kernel, "deny", but=estate.agent) as asked:
+        yield estate
+    # All of them were about what belongs to who asked: nobody is bothered with what is refused anyway.
+    for question in asked:
+        assert not holds(question, PRIVATE, *estate.entries.values()), question
     after = await photograph(estate)
     for what in before:
         assert after[what] == before[what]
@@ -146,7 +154,8 @@ async def test_through_http(tmp_path: Path, name: str, group: str, says: str | N
                 url = f"/aios/v1/storage/files/{quote(path.strip('/'))}"
                 got = await http.get(url)
                 assert not holds(got.content, PRIVATE)
-                assert (await http.put(url, content=b"mine")).status_code in (200, 400, 404, 409)
+                put = await http.put(url, content=b"mine")  # 403: it was asked whether its own may go
+                assert put.status_code in (200, 400, 403, 404, 409)
         outcomes.complete(500)
 
 
@@ -174,7 +183,7 @@ async def answer(http: httpx.AsyncClient, method: str, path: str, call: Call[Any
 
 
 async def test_through_both_clients(tmp_path: Path) -> None:
-    kept = guarded(tmp_path, server={"drain_s": 0, "keys_required": True})
+    kept = guarded(tmp_path, asking=True, server={"drain_s": 0, "keys_required": True})
     async with Kernel(kept) as kernel, listening(kernel, port=0) as at, planted(kernel) as estate:
         near, far = (kernel.keys.create(*who) for who in (NEAR, FAR))
         outcomes, others = Outcomes(estate, NEAR[1]), Outcomes(estate, FAR[1])

@@ -5,14 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import httpx
+import msgspec
 import pytest
-from tests.kernels import settings, spawn
+from tests.kernels import settings, signal, spawn
 
 from aios.access.globs import matches
-from aios.errors import BadRequest, Forbidden, LimitExceeded
+from aios.errors import BadRequest, Forbidden, LimitExceeded, NotFound
 from aios.kernel.kernel import Kernel
 from aios.server.app import create_app
+from aios.syscalls import Nice, SendSignal
 from aios.syscalls import storage as s
+from aios.syscalls.memory import Alloc
 from aios.syscalls.storage_records import Filter
 
 pytestmark = pytest.mark.anyio
@@ -57,6 +60,29 @@ async def test_what_is_not_ones_own_looks_like_what_is_not_there(tmp_path: Path)
             assert (await http.get("/aios/v1/storage/files/a", headers=many)).status_code == 200
 
 
+async def test_a_process_of_another_group_is_not_there_for_a_signal(tmp_path: Path) -> None:
+    async with Kernel(settings(tmp_path)) as kernel:
+        ann, gone = (kernel.processes.attach(name, group="research") for name in ("ann", "gone"))
+        await signal(kernel, gone, "kill")
+        bob, eve = (kernel.processes.attach("eve", group=group) for group in ("research", "ops"))
+        for call in (
+            *(SendSignal(pid=0, signal=what) for what in ("kill", "pause", "resume")),
+            Nice(pid=0, nice=1),
+        ):
+            told = set[str]()
+            for pid in (ann, gone, 9999):
+                with pytest.raises(NotFound) as refused:
+                    await kernel.trap(eve, msgspec.structs.replace(call, pid=pid))
+                told.add(str(refused.value).replace(str(pid), "IT"))
+            assert len(told) == 1
+            with pytest.raises(Forbidden):  # those of one's own group are known to one
+                await kernel.trap(bob, msgspec.structs.replace(call, pid=ann))
+        assert kernel.processes.info(ann).state == "idle"
+        await kernel.guard.verify()  # all is on disk
+        tried = [row.text for row in await kernel.guard.audited() if '"ops:eve"' in row.text]
+        assert sum("process:research:ann" in row and '"deny"' in row for row in tried) == 4
+
+
 async def test_no_group_looks_like_a_part_of_another(tmp_path: Path) -> None:
     async with Kernel(settings(tmp_path)) as kernel:
         ann = kernel.processes.attach("ann", group="research")
@@ -68,9 +94,16 @@ async def test_no_group_looks_like_a_part_of_another(tmp_path: Path) -> None:
 async def test_only_ones_own_labels_can_be_asked_away(tmp_path: Path) -> None:
     async with Kernel(settings(tmp_path)) as kernel:
         eve = kernel.processes.get(kernel.processes.attach("eve", group="ops"))
-        for name in ("agent:research:ann", "file:research:ann:/plan.md"):
+        made = await kernel.trap(kernel.processes.attach("ann", group="research"), Alloc(text="zebra"))
+        memories = (f"memory:{made.id}", "memory:t_missing")
+        for name in ("agent:research:ann", "file:research:ann:/plan.md", *memories):
             with pytest.raises(Forbidden):
                 await kernel.guard.declassify(eve, name)
+        bob = kernel.processes.get(kernel.processes.attach("bob", group="research"))
+        for name in memories:  # not those of one's group either
+            with pytest.raises(Forbidden):
+                await kernel.guard.declassify(bob, name)
+        assert not kernel.guard.approvals.list()
 
 
 async def test_one_key_does_not_fill_the_process_table(tmp_path: Path) -> None:

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
+import shutil
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from tests.kernels import settings
 
 from aios.errors import NotFound
 from aios.kernel.kernel import Kernel
 from aios.kernel.pcb import Process
+from aios.kernel.records import AccessRow
+from aios.memory.manager import MemoryManager
+from aios.memory.records import Identity
 from aios.server.app import create_app
 from aios.syscalls import memory as m
 from aios.syscalls import storage as s
+from aios.syscalls.flow import flowing
 from aios.syscalls.memory_records import Filter as Entries
 from aios.syscalls.storage_records import Filter as Files
 from aios.syscalls.tools import CallTool
@@ -144,7 +151,7 @@ async def test_a_memory_brings_its_labels_however_it_is_read(tmp_path: Path) -> 
         fresh = kernel.processes.get(kernel.processes.attach("importer"))
         kernel.guard.saw(fresh, {"untrusted": True})
         (made,) = (await kernel.trap(fresh.pid, m.Import(data=exported.data))).ids
-        assert kernel.guard.labels.of(f"memory:{made}") == {"untrusted"}
+        assert (await kernel.trap(fresh.pid, m.Stat(id=made))).labels == ("untrusted",)
         await kernel.guard.declassify(ann, "agent:default:ann")
         await kernel.trap(ann.pid, m.Export())
         assert kernel.guard.subject(ann).labels == {"private"}
@@ -170,3 +177,61 @@ async def test_what_an_agent_may_is_decided_anew_when_its_labels_change(tmp_path
         assert [asks("model:b"), asks("model:b"), asks("model:a")] == ["deny", "deny", "deny"]
         await guard.declassify(ann, "agent:default:ann")
         assert asks("model:a") == "allow"
+
+
+async def test_labels_of_a_memory_are_there_with_it_and_go_by_asking(tmp_path: Path) -> None:
+    async with laboratory(tmp_path) as (kernel, ann):
+        memory = kernel.managers.memory
+        note = await kernel.trap(ann.pid, m.AddNote(content="The zebra is at the gate."))
+        shared = m.Share(id=note.id, name="default", whom="group", write=True)
+        await kernel.trap(ann.pid, shared)
+        assert await memory.labels.owner_of(note.id) == "default:ann"
+        assert kernel.guard.labels.names() == ("agent:default:ann",)  # the memory keeps its own
+        bob = kernel.processes.get(kernel.processes.attach("bob"))
+        kernel.guard.saw(bob, {"untrusted": True})
+        await kernel.trap(bob.pid, m.ReviseNote(id=note.id, content="It is not."))
+        mine = await kernel.trap(bob.pid, m.AddNote(content="Where is the zebra?"))
+    async with Kernel(settings(tmp_path / "state", access={"rules": [str(tmp_path / "rules.toml")]})) as kernel:
+        eve = kernel.processes.get(kernel.processes.attach("eve"))
+        await kernel.trap(eve.pid, m.ReadNote(id=note.id))
+        assert kernel.guard.subject(eve).labels == {"private", "untrusted"}
+        bob = kernel.processes.get(kernel.processes.attach("bob"))
+        assert (await kernel.trap(bob.pid, m.Stat(id=mine.id))).labels == ("private", "untrusted")
+        await kernel.guard.declassify(bob, f"memory:{mine.id}", ("private",))
+        assert (await kernel.trap(bob.pid, m.Stat(id=mine.id))).labels == ("untrusted",)
+
+
+async def test_a_memory_and_its_labels_are_on_disk_together(tmp_path: Path) -> None:
+    ann, bob = Identity(agent="default:ann"), Identity(agent="default:bob")
+    async with MemoryManager(tmp_path / "memory") as memory:
+        with flowing(frozenset({"private"})):
+            made = await memory.alloc(ann, m.Alloc(text="zebra"))
+            await memory.share(ann, m.Share(id=made.id, name="default:bob", write=True))
+        for number in range(2):  # at each moment after a write returned, the power fails
+            await asyncio.to_thread(shutil.copytree, tmp_path / "memory", tmp_path / f"copy{number}")
+            async with MemoryManager(tmp_path / f"copy{number}") as after:
+                labels = (await after.stat(ann, made.id)).labels
+                assert labels == (("private",), ("private", "untrusted"))[number]
+            with flowing(frozenset({"untrusted"})) as flow:
+                await memory.write(bob, m.Write(id=made.id, text="lion"))
+                assert flow.seen == {"private", "untrusted"}
+
+
+async def test_labels_that_an_earlier_version_kept_are_handed_over(tmp_path: Path) -> None:
+    async with laboratory(tmp_path) as (kernel, ann):
+        await kernel.guard.declassify(ann, "agent:default:ann")
+        note = await kernel.trap(ann.pid, m.AddNote(content="The zebra is at the gate."))
+        await kernel.trap(ann.pid, s.WriteFile(path="/a", text="zebra"))
+        old = {f"memory:{note.id}": "private", "file:default:ann:/a": "untrusted", "memory:n_gone": "private"}
+        rows = [
+            AccessRow(kind="labels", name=name, value=msgspec.Raw(msgspec.json.encode([label])))
+            for name, label in old.items()
+        ]
+        await kernel._journal.commit_access(rows)
+    for _ in range(2):
+        async with Kernel(settings(tmp_path / "state")) as kernel:
+            assert not [name for name in kernel.guard.labels.names() if not name.startswith("agent:")]
+            ann = kernel.processes.get(kernel.processes.attach("ann"))
+            assert (await kernel.trap(ann.pid, m.Stat(id=note.id))).labels == ("private",)
+            assert (await kernel.trap(ann.pid, s.StatFile(path="/a"))).labels == ("untrusted",)
+            assert kernel.guard.subject(ann).labels == {"private", "untrusted"}

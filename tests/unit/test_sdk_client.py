@@ -125,6 +125,10 @@ def test_a_fork_is_a_child_process_and_the_client_is_it():
     assert endpoint.body()["nice"] == 5
     with pytest.raises(BadRequest, match="no agent name"):
         Client("http://kernel").fork("critic")
+    with client(Endpoint(httpx.Response(200, json=info)), api_key="aios-key").fork(
+        "critic"
+    ) as child:  # the key says whose child
+        assert child.address.agent == "critic"
 
 
 def test_a_plan_is_a_syscall():

@@ -15,14 +15,13 @@ FROM_FACTS: Mapping[str, str] = {"private": "private", "untrusted": "untrusted"}
 
 
 class Labels:
-    """Labels by name: of an agent (`agent:research:ann`), a memory (`memory:n_1f`), a file
-    (`file:research:ann:/a.md`)."""
+    """Labels by name: of an agent (`agent:research:ann`). Memories and files have theirs in their stores."""
 
     def __init__(self, known: Mapping[str, Iterable[str]] | None = None) -> None:
         self._labels = {name: frozenset(labels) for name, labels in (known or {}).items()}
 
-    def __len__(self) -> int:
-        return len(self._labels)
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._labels)
 
     def of(self, name: str) -> frozenset[str]:
         return self._labels.get(name, NO_LABELS)

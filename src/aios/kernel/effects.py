@@ -21,7 +21,7 @@ from aios.kernel.guard import Guard
 from aios.kernel.journal import Journal
 from aios.kernel.limits import Charge
 from aios.kernel.once import Claim
-from aios.kernel.pcb import Process, check_nice
+from aios.kernel.pcb import Process, check_nice, hidden, unknown
 from aios.kernel.pool import Pool
 from aios.kernel.process import KERNEL, ProcessTable
 from aios.kernel.records import Entry, encode
@@ -90,7 +90,7 @@ class Effects:
                 request=wanted.request if wanted else encode(call), started=time.time(),
             )  # fmt: skip
             try:
-                decided = await self._guard.admit(actor, call, id=id, park=park if wanted else None)
+                decided = await self._admit(actor, call, id, park if wanted else None)
                 return await self._commit(self._plans[type(call)](actor, call), entry, decided)
             except AiosError as problem:
                 if decided is not None:  # let in, and refused for something else
@@ -99,6 +99,17 @@ class Effects:
                     failed = {"state": "failed", "error": problem.code, "finished": time.time()}
                     self._journal.record(msgspec.structs.replace(parked, **failed))
                 raise
+
+    async def _admit(
+        self, actor: Process, call: Effect, id: int, park: Callable[[], Entry] | None
+    ) -> Audited:  # fmt: skip
+        """As the guard's, but a process that is not the actor's to know of is not there. Raises NotFound."""
+        try:
+            return await self._guard.admit(actor, call, id=id, park=park)
+        except Forbidden:
+            if isinstance(call, SendSignal | Nice) and hidden(actor, self._processes.get(call.pid)):
+                raise unknown(call.pid) from None
+            raise
 
     async def _commit(self, plan: Plan, entry: Entry, decided: Audited) -> ProcessInfo:
         for process in plan.targets:
@@ -114,14 +125,20 @@ class Effects:
         await self._journal.commit(done, [process.row() for process in plan.targets], settle, decided)
         return result
 
+    def _target(self, actor: Process, pid: int) -> Process:
+        if hidden(actor, self._processes.get(pid)):
+            raise unknown(pid)  # be it gone or not
+        target = self._processes.living(pid)
+        self._processes.may_signal(actor, target)
+        return target
+
     def _spawn(self, actor: Process, call: Spawn) -> Plan:
         child = self._processes.spawn(actor, call)
         table = self._processes
         return Plan((child,), {}, lambda: table.announce(child), lambda: table.discard(child))
 
     def _signal(self, actor: Process, call: SendSignal) -> Plan:
-        target = self._processes.living(call.pid)
-        self._processes.may_signal(actor, target)
+        target = self._target(actor, call.pid)
         return self._signals[call.signal](target, call.reason)
 
     def _kill(self, target: Process, reason: str) -> Plan:
@@ -146,8 +163,7 @@ class Effects:
         return Plan((target,), {"state": state, "reason": reason}, happen)
 
     def _nice(self, actor: Process, call: Nice) -> Plan:
-        target = self._processes.living(call.pid)
-        self._processes.may_signal(actor, target)
+        target = self._target(actor, call.pid)
         changes = {"nice": check_nice(call.nice)}
         return Plan((target,), changes, lambda: self._processes.nice(target, call.nice))
 

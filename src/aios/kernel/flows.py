@@ -1,42 +1,52 @@
-"""Where labels flow when a manager did its work: which memories and files a call read or wrote."""
+"""What has labels of its own: memories and files, which keep them in their stores, in the transaction that
+writes them. Access control names them (`memory:n_1f`, `file:research:ann:/a.md`) and keeps only those of
+agents."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Protocol
 
-import msgspec
+from aios.errors import BadRequest, Forbidden, NotFound
+from aios.storage.versions import Versions
 
-from aios.kernel.pcb import Process
-from aios.storage.paths import one
-from aios.syscalls import Call, kind
-from aios.syscalls.memory_records import Exported
-
-MANY = ("entries", "hits", "notes", "blocks", "facts", "learned", "ended", "nodes", "links")
-"""Fields of results that hold several memories."""
+Change = Callable[[frozenset[str]], frozenset[str]]
+"""From the labels there are to those there shall be."""
 
 
-class _Line(msgspec.Struct):
-    id: str
+class Labelled(Protocol):
+    """One kind of it. `name` is without the kind: of a memory its id."""
+
+    async def owner_of(self, name: str) -> str:
+        """The agent whose it is; "" if nobody's, which is answered as if it were somebody else's."""
+        ...
+
+    async def relabel(self, name: str, change: Change) -> object:
+        """Raises NotFound."""
+        ...
 
 
-def touched(process: Process, call: Call[Any], result: Any) -> Iterator[str]:
-    """Names of what the call was about and of what it gave: a file by root and path, a memory by its id."""
-    if kind(call).startswith("storage."):
-        for field in ("path", "to", "target"):
-            if path := getattr(call, field, None):
-                yield f"file:{process.agent}:{one(path)}"
-        return
-    if isinstance(result, Exported):
-        for line in result.data.splitlines()[1:]:
-            yield f"memory:{msgspec.json.decode(line, type=_Line).id}"
-    for id in (getattr(call, "other", ""), *(getattr(result, "ids", None) or ())):
-        if id:
-            yield f"memory:{id}"
-    for holder in (call, result, getattr(result, "info", None)):
-        if id := getattr(holder, "id", None):
-            yield f"memory:{id}"
-    for field in MANY:
-        for each in getattr(result, field, None) or ():
-            if id := getattr(getattr(each, "info", each), "id", None):
-                yield f"memory:{id}"
+class Files:
+    """Files and folders, named by root and path."""
+
+    def __init__(self, versions: Versions) -> None:
+        self._versions = versions
+
+    async def owner_of(self, name: str) -> str:
+        return ":".join(name.split(":")[:2])
+
+    async def relabel(self, name: str, change: Change) -> object:
+        owner = await self.owner_of(name)
+        return await self._versions.relabel(owner, name[len(owner) + 1 :], change)
+
+
+def without(labels: tuple[str, ...] | None) -> Change:
+    """Takes these away, or all."""
+    return lambda there: frozenset() if labels is None else there.difference(labels)
+
+
+async def add(kind: Labelled, name: str, labels: frozenset[str]) -> None:
+    """Unless it is gone by now, or nobody may change it."""
+    with suppress(NotFound, Forbidden, BadRequest):
+        await kind.relabel(name, lambda there: there | labels)

@@ -2,15 +2,15 @@
 
 One call does it: `decided = await guard.admit(process, call, id=…, facts=…)`. It returns once the call may go
 on; what it returns is to be journalled with the call (`journal.record(entry, decided)`, `journal.commit(…,
-decided)`, or `journal.decided(decided)` where there is no entry). After a call, `guard.saw` and `guard.wrote`
-carry labels on."""
+decided)`, or `journal.decided(decided)` where there is no entry). After a call, `guard.saw` carries
+labels on; what a call writes has those of `guard.subject` (syscalls/flow.py)."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain, combinations
 from pathlib import Path
@@ -33,6 +33,7 @@ from aios.config import AccessSettings
 from aios.errors import AiosError, Forbidden, JournalUnavailable, NotFound, StorageUnavailable, sentence
 from aios.events import AccessDenied, EventBus
 from aios.kernel.asking import Asked, Asking, Diff, no_diff
+from aios.kernel.flows import Labelled, add, without
 from aios.kernel.pcb import Process
 from aios.kernel.process import KERNEL, ProcessTable
 from aios.kernel.records import AccessRow, Entry
@@ -65,8 +66,7 @@ class Guard:
         self._newest: dict[int, tuple[str, str, Decision]] = {}
         """By process: action, resource and decision of its newest call of which there are no facts."""
         self._archiving = asyncio.Lock()
-        self.unlabel: Callable[[str, str, tuple[str, ...] | None], Awaitable[object]] = _nowhere
-        """Takes labels off a file of an owner; the store's."""
+        self._labelled: Mapping[str, Labelled] = {}
 
     def open(self, journal: Journal, processes: ProcessTable, rows: Iterable[AccessRow]) -> None:
         """Take over what an earlier kernel left."""
@@ -79,6 +79,17 @@ class Guard:
         self.grants.restore(kept["grant"].values())
         self.labels = Labels(kept["labels"])
         self.asking = Asking(self._settings, self.approvals, journal, self._bus)
+
+    async def entrust(self, labelled: Mapping[str, Labelled]) -> None:
+        """Say what keeps labels of its own, by kind; those that an earlier version kept here go there. Raises
+        StorageUnavailable, JournalUnavailable."""
+        self._labelled = labelled
+        for name in self.labels.names():
+            kind, _, rest = name.partition(":")
+            if kind in labelled:
+                await add(labelled[kind], rest, self.labels.of(name))
+                self.labels.remove(name)
+                await self._journal.commit_access([self._label_row(name)])
 
     # -- deciding ----------------------------------------------------------------------------------
 
@@ -217,32 +228,26 @@ class Guard:
 
     # -- labels ------------------------------------------------------------------------------------
 
-    def saw(
-        self, process: Process, facts: Facts = NO_FACTS, resource: str = "", labels: Iterable[str] = ()
-    ) -> None:
-        """The agent of a process has seen what a call returned: what the facts say, what `resource` holds, what
-        had these `labels`."""
+    def saw(self, process: Process, facts: Facts = NO_FACTS, labels: Iterable[str] = ()) -> None:
+        """The agent of a process has seen what a call returned: what the facts say, what had these `labels`."""
         # By agent and not by process: to exit and come back must not wash anything off.
         name = f"agent:{process.agent}"
-        labels = from_facts(facts).union(self.labels.of(resource), labels)
+        labels = from_facts(facts).union(labels)
         if labels and self.labels.add(name, labels):
             self._relabelled()
             self._journal.access([self._label_row(name)])
 
-    async def wrote(self, process: Process, resource: str) -> None:
-        """A process wrote `resource`, which has seen what it has seen. On disk when it returns."""
-        if self.labels.add(resource, self.subject(process).labels):
-            await self._journal.commit_access([self._label_row(resource)])
-
     async def declassify(self, process: Process, name: str, labels: tuple[str, ...] | None = None) -> None:
-        """Take labels (None: all) off `agent:group:name` or a resource. It is asked for. Raises as `admit`."""
+        """Take labels (None: all) off `agent:group:name` or a resource. It is asked for. Raises as `admit`,
+        NotFound."""
         asked = {"name": name, "labels": None if labels is None else sorted(labels)}
         kind, _, rest = name.partition(":")
-        owner = ":".join(rest.split(":")[:2])
-        facts = NO_FACTS if kind not in ("agent", "file") else _of(owner)
+        of = self._labelled.get(kind)
+        owner = rest if of is None else await of.owner_of(rest)
+        facts = _owned(owner) if kind == "memory" else _of(owner)
         decided = await self.check(process, "label.declassify", name, asked, facts)
-        if kind == "file":
-            await self.unlabel(owner, rest[len(owner) + 1 :], labels)
+        if of is not None:
+            await of.relabel(rest, without(labels))
         if self.labels.remove(name, labels):
             self._relabelled()
         await self._journal.commit_access([self._label_row(name)], [decided])
@@ -354,10 +359,6 @@ def _audited(
         effect=decision.effect, rule=decision.rule, call=call,
         why=decision.why if decision.effect != "allow" or by else "", by=by, digest=digest,
     )  # fmt: skip
-
-
-async def _nowhere(owner: str, path: str, labels: tuple[str, ...] | None) -> None:
-    return None
 
 
 def _of(agent: str) -> Facts:

@@ -240,7 +240,7 @@ class Kernel:
                 self.settings, tasks, self.trap, self.guard.grants, self._on_storage_trouble, self._on_damage
             )
         )
-        self.guard.unlabel = self._managers.storage.versions.unlabel
+        await self.guard.entrust(self._managers.labelled)
         await self._start_cores(stack, tasks)  # behind their store: it takes their contexts when they close
         toolbox = await stack.enter_async_context(
             open_toolbox(
@@ -354,9 +354,9 @@ class Kernel:
             self.processes.reap(now)
             self._journal.expire(now - ttl, [info.pid for info in self.processes.list(all=True)])
             await self.guard.keep_house()
+            await asyncio.sleep(HOUSEKEEPING_S)
             if not self._need().active:
                 tidy()
-            await asyncio.sleep(HOUSEKEEPING_S)
 
     # -- inside ------------------------------------------------------------------------------------
 

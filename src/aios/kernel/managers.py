@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -11,6 +11,7 @@ from aios import plugins
 from aios.access.grants import Grants
 from aios.config import MemorySettings, Settings, StorageSettings
 from aios.errors import NotFound
+from aios.kernel.flows import Files, Labelled
 from aios.kernel.folders import SharedRoots
 from aios.kernel.lane import Lane
 from aios.kernel.memorycalls import MemoryStakes, memory_calls
@@ -34,7 +35,8 @@ MB = 1e6
 
 
 class Managers:
-    """`memory`, `storage`, the shared `roots`, and the `services` that carry out their calls."""
+    """`memory`, `storage`, the shared `roots`, the `services` that carry out their calls, and what of theirs is
+    `labelled`."""
 
     def __init__(
         self, memory: MemoryManager, storage: StorageManager, roots: SharedRoots, lanes: tuple[Lane, Lane]
@@ -44,6 +46,7 @@ class Managers:
             Service(memory_calls(memory), lanes[0], MemoryStakes(memory.stakes)),
             Service(storage_calls(storage, roots), lanes[1], FileStakes(storage.stakes)),
         )
+        self.labelled: Mapping[str, Labelled] = {"file": Files(storage.versions), "memory": memory.labels}
 
 
 @asynccontextmanager

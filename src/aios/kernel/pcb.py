@@ -11,6 +11,8 @@ from typing import Any
 
 import msgspec
 
+from aios.access.decision import within as below
+from aios.access.keys import ADMIN_GROUP
 from aios.context.seating import Place
 from aios.errors import BadRequest, Forbidden, NotFound
 from aios.kernel.active import Active
@@ -199,3 +201,37 @@ def account(parent: Process | None, name: str, group: str) -> tuple[str, str]:
     while parent is not None and parent.parent is not None:
         name, group, parent = parent.name, parent.group, parent.parent
     return name.partition("/")[0], group
+
+
+def hidden(actor: Process, target: Process) -> bool:
+    """Whether `actor` may not know that there is such a process: it is neither of its group nor below it.
+    Everybody knows of the kernel."""
+    seen = target.parent is None or actor.group in (ADMIN_GROUP, target.group)
+    return not seen and actor not in target.lineage()
+
+
+def callers(process: Process) -> tuple[str, ...]:
+    """The groups whose callers reach it by its name: its own, and those of the agents above it, by tree and by
+    name, that put it into one below theirs."""
+    found = {process.group: None}
+    for each in process.lineage():
+        parent = each.parent
+        if parent is None or parent.parent is None or not each.name.startswith(f"{parent.name}/"):
+            break
+        if not below(parent.group, each.group):
+            break
+        found[parent.group] = None
+    return tuple(found)
+
+
+def is_its_own(process: Process, group: str) -> bool:
+    """Whether nobody but the agent of that name and group, those it is below by name, or an admin made it."""
+    apart = process.group != group  # then agents of `group` put it where it is
+    for each in process.lineage():
+        if each.parent is None or each.parent.group == ADMIN_GROUP:
+            return True
+        if each.group != each.parent.group and not (apart and below(group, each.parent.group)):
+            return False
+        if not each.name.startswith(f"{each.parent.name}/"):
+            return False
+    return True

@@ -19,7 +19,18 @@ from aios.errors import Cancelled, Conflict, Forbidden, LimitExceeded, ProcessKi
 from aios.events import Dispatched, Event, EventBus, Finished, Interrupted, ProcessChanged
 from aios.kernel.active import Active
 from aios.kernel.limits import Budget, Charge
-from aios.kernel.pcb import TRANSITIONS, Process, account, check_group, check_name, check_nice, unknown, within
+from aios.kernel.pcb import (
+    TRANSITIONS,
+    Process,
+    account,
+    callers,
+    check_group,
+    check_name,
+    check_nice,
+    is_its_own,
+    unknown,
+    within,
+)
 from aios.kernel.records import ProcessRow
 from aios.scheduler.ticket import Standing
 from aios.syscalls import Limits, ProcessInfo, ProcessState, SchedulingClass, Spawn, Timings, Usage
@@ -66,12 +77,12 @@ class ProcessTable:
     # -- who there is ------------------------------------------------------------------------------
 
     def attach(self, name: str, *, group: str = "default", own: bool = False) -> int:
-        """The pid of the live process of that name in that privilege group; it is made if there is none. `own`:
-        none that somebody else made and gave that name, who could end it and say what it may.
+        """The pid of the live process that callers of that group reach by that name; it is made if there is
+        none. `own`: none that somebody else made and gave that name, who could end it and say what it may.
 
         Raises LimitExceeded (too many processes), BadRequest (a name that is none)."""
         pids = self._names.get((name, group), ())
-        pid = next((pid for pid in pids if not own or _is_its_own(self._table[pid])), None)
+        pid = next((pid for pid in pids if not own or is_its_own(self._table[pid], group)), None)
         if pid is not None:
             self._table[pid].last_active = time.time()
             return pid
@@ -146,11 +157,10 @@ class ProcessTable:
                 f"Name {parent.group!r} or a group below it ('{parent.group}/…').",
                 param="group",
             )
-        limits = within(parent.limits, call.limits)
         inherited = parent.program if parent.pid != KERNEL else ""
         child = self._make(
-            parent, call.name, group, call.scheduling_class, check_nice(call.nice), limits,
-            program=call.program or inherited, attached=False,
+            parent, call.name, group, call.scheduling_class, check_nice(call.nice),
+            within(parent.limits, call.limits), program=call.program or inherited, attached=False,
         )  # fmt: skip
         child.rights = call.rights
         return child
@@ -334,7 +344,8 @@ class ProcessTable:
         if not process.gone:
             self._live += 1
             self._accounts[account(process.parent, process.name, process.group)] += 1
-            self._names.setdefault((process.name, process.group), {})[process.pid] = None
+            for group in callers(process):
+                self._names.setdefault((process.name, group), {})[process.pid] = None
 
     def _end(self, process: Process, state: Literal["exited", "killed"], reason: str) -> None:
         self._move(process, state, reason)
@@ -350,10 +361,11 @@ class ProcessTable:
     def _leave(self, process: Process) -> None:
         self._live -= 1
         self._accounts[account(process.parent, process.name, process.group)] -= 1
-        pids = self._names[process.name, process.group]
-        del pids[process.pid]
-        if not pids:
-            del self._names[process.name, process.group]
+        for group in callers(process):
+            pids = self._names[process.name, group]
+            del pids[process.pid]
+            if not pids:
+                del self._names[process.name, group]
 
     def _retire(self, process: Process) -> None:
         """Keep a bounded number of those that are gone. One with children stays, so that lineages and
@@ -386,13 +398,3 @@ class ProcessTable:
         self._bus.publish(
             ProcessChanged(pid=process.pid, name=process.name, state=process.state, reason=process.reason)
         )
-
-
-def _is_its_own(process: Process) -> bool:
-    """Whether nobody but the agent of that name, those it is below by name, or an admin made it."""
-    for each in process.lineage():
-        if each.parent is None or each.parent.group == ADMIN_GROUP:
-            return True
-        if each.group != each.parent.group or not each.name.startswith(f"{each.parent.name}/"):
-            return False
-    return True

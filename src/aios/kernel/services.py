@@ -20,7 +20,6 @@ from aios.access.audit import Audited
 from aios.errors import Conflict
 from aios.events import EventBus, SyscallFinished, SyscallStarted
 from aios.kernel.ending import Ending
-from aios.kernel.flows import touched
 from aios.kernel.guard import Guard
 from aios.kernel.journal import Journal
 from aios.kernel.lane import Lane
@@ -35,9 +34,6 @@ from aios.syscalls.flow import flowing
 
 LOSING = (storage.Purge, storage.ForgetVersions, storage.DropSnapshot, memory.Delete, memory.Clear)
 """Calls that nothing brings back. Of a deleted file the bin has all, of an overwritten one its versions."""
-LOST = MappingProxyType({"irreversible": True, "deletes": True})
-READING = (*READ_ONLY, memory.EditBlock, memory.ReviseNote, memory.LinkNotes, memory.LearnFacts)
-"""Calls that are answered by what was there."""
 SENDING = (storage.ShareFile,)
 """Calls after which who is no agent can read it."""
 SENT = MappingProxyType({"sink": True})
@@ -138,7 +134,6 @@ class Services:
                     decided = None
             else:
                 raise Conflict(f"{_detail(call)} changes all the time.", "Send the call again.")
-            await self._flow(process, call, result)
             if wanted is not None and isinstance(call, LOSING):
                 self._keyed[id] = _Keyed(wanted, encode(result))
             return result
@@ -170,7 +165,7 @@ class Services:
             async with service.lane.turn(process.agent):
                 return await service.stakes.shown(process, call)
 
-        facts = LOST if isinstance(call, LOSING) else SENT if isinstance(call, SENDING) else NOTHING
+        facts = SENT if isinstance(call, SENDING) else NOTHING
         if stake is not None:
             facts = {**facts, **stake.facts}
         seen = stake.seen if stake is not None and stake.facts else None
@@ -187,14 +182,6 @@ class Services:
             )  # fmt: skip
 
         return park
-
-    async def _flow(self, process: Process, call: Call[Any], result: Any) -> None:
-        """Labels go with memories that were read and written; with files they go in the store."""
-        for name in touched(process, call, result) if self._guard.labels else ():
-            if isinstance(call, READING):
-                self._guard.saw(process, resource=name)
-            if not isinstance(call, READ_ONLY) and name.startswith("memory:"):
-                await self._guard.wrote(process, name)
 
     def _record(
         self, id: int, process: Process, kind: str, error: str, started: float, finished: float,

@@ -156,7 +156,7 @@ class ToolCalls:
             finally:  # of one that fails the wait for its turn counts too
                 visit.ticket.run_s = time.monotonic() - began
             result = self._guard.redactor.value(result)
-            self._guard.saw(process, facts, f"tool:{call.name}")
+            self._guard.saw(process, facts)
             visit.ticket.queue_s, visit.ticket.run_s = result.waited_s, result.run_s
             visit.stored = encode(result) if wanted is not None else None
             return result

@@ -26,7 +26,7 @@ from aios.errors import Conflict, StorageUnavailable
 T = TypeVar("T")
 Connection = sqlite3.Connection
 
-VERSION = 2
+VERSION = 3
 """Of the schema. memory.sql has a `migration_<n>` for each step to it."""
 WAITING = 1024
 """Changes that may wait for the writer; further callers wait at the door."""

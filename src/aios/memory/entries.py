@@ -20,7 +20,7 @@ from aios.memory import sharing
 from aios.memory.backing import digest
 from aios.memory.database import Connection
 from aios.memory.records import Identity, MemoryLimits
-from aios.memory.words import marked
+from aios.storage.words import marked
 from aios.syscalls.memory_records import EntryInfo, Filter, Kind
 
 Access = Literal["own", "write", "read"]
@@ -31,7 +31,7 @@ INDEXED = 100_000
 
 _COLUMNS = (
     "e.row, e.id, e.owner, o.name, e.kind, e.name, e.tags, e.size, e.version, e.pinned, e.created, e.changed,"
-    " e.meta, e.digest, e.body IS NULL"
+    " e.meta, e.digest, e.body IS NULL, e.labels"
 )
 
 
@@ -54,6 +54,7 @@ class Row:
     meta: str
     digest: bytes
     swapped: bool
+    labels: frozenset[str] = frozenset()
     access: Access = "own"
 
     @property
@@ -199,23 +200,26 @@ def granted_rows(db: Connection, who: Identity, filter: Filter, grants: Grants) 
 
 def insert(
     db: Connection, id: str, owner: str, kind: Kind, name: str, tags: tuple[str, ...], pinned: bool,
-    body: Body, *, limits: MemoryLimits, by: str, now: float,
+    body: Body, *, limits: MemoryLimits, by: str, now: float, labels: frozenset[str],
 ) -> Row:  # fmt: skip
-    """A new entry at version 1. Raises LimitExceeded, Conflict (a block of that name is there)."""
+    """A new entry at version 1, with the labels of who makes it. Raises LimitExceeded, Conflict (a block of
+    that name is there)."""
     number = number_of(db, owner)
     check_quota(db, number, len(body.data), 1, limits)
     if kind == "block":
         _check_block(db, number, name, limits)
     row = Row(
         0, id, number, owner, kind, name, tags, len(body.data), 1, pinned, now, now,
-        body.meta, digest(body.data), False,
+        body.meta, digest(body.data), False, labels,
     )  # fmt: skip
     text = body.text
     cursor = db.execute(
         "INSERT INTO entries (id, owner, kind, name, tags, size, version, pinned, created, changed, meta,"
-        " digest, body, words, about) VALUES (?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (row.id, number, kind, name, _json(tags), row.size, pinned, now, now, body.meta, row.digest, body.data,
-         None if text is None else text.words[:INDEXED], None if text is None else text.about[:INDEXED]),
+        " digest, body, words, about, labels) VALUES (?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (row.id, number, kind, name, as_json(tags), row.size, pinned, now, now, body.meta, row.digest,
+         body.data,
+         None if text is None else text.words[:INDEXED], None if text is None else text.about[:INDEXED],
+         as_json(tuple(sorted(labels)))),
     )  # fmt: skip
     row = dataclasses.replace(row, row=cast(int, cursor.lastrowid))
     db.execute(
@@ -230,24 +234,25 @@ def insert(
 
 def replace(
     db: Connection, row: Row, body: Body, *, name: str | None = None, tags: tuple[str, ...] | None = None,
-    limits: MemoryLimits, by: str, now: float,
+    limits: MemoryLimits, by: str, now: float, labels: frozenset[str],
 ) -> Row:  # fmt: skip
-    """The next version of `row`. A swapped body of the old one is doomed. Raises LimitExceeded."""
+    """The next version of `row`, with the labels of who makes it beside those it has. A swapped body of the
+    old one is doomed. Raises LimitExceeded."""
     check_quota(db, row.owner, len(body.data) - row.size, 0, limits)
     _unindex(db, row)
     _doom(db, [row])
     new = dataclasses.replace(
         row, name=row.name if name is None else name, tags=row.tags if tags is None else tags,
         size=len(body.data), version=row.version + 1, changed=now, meta=body.meta,
-        digest=digest(body.data), swapped=False,
+        digest=digest(body.data), swapped=False, labels=row.labels | labels,
     )  # fmt: skip
     text = body.text
     db.execute(
         "UPDATE entries SET name = ?, tags = ?, size = ?, version = ?, changed = ?, meta = ?, digest = ?,"
-        " body = ?, words = ?, about = ? WHERE row = ?",
-        (new.name, _json(new.tags), new.size, new.version, now, new.meta, new.digest, body.data,
+        " body = ?, words = ?, about = ?, labels = ? WHERE row = ?",
+        (new.name, as_json(new.tags), new.size, new.version, now, new.meta, new.digest, body.data,
          None if text is None else text.words[:INDEXED], None if text is None else text.about[:INDEXED],
-         row.row),
+         as_json(tuple(sorted(new.labels))), row.row),
     )  # fmt: skip
     db.execute("UPDATE owners SET bytes = bytes + ? WHERE number = ?", (new.size - row.size, row.owner))
     if new.pinned:
@@ -333,7 +338,7 @@ def _keep_version(db: Connection, row: Row, body: Body, by: str, now: float, lim
         return
     db.execute(
         "INSERT INTO versions (row, version, at, by, why, body, tags, meta) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (row.row, row.version, now, by, body.why, body.data.decode(), _json(row.tags), body.meta),
+        (row.row, row.version, now, by, body.why, body.data.decode(), as_json(row.tags), body.meta),
     )
     db.execute(
         "DELETE FROM versions WHERE row = ? AND version <= ?", (row.row, row.version - limits.versions_kept)
@@ -349,6 +354,7 @@ def info(row: Row, place: Place, grants: Grants) -> EntryInfo:
         id=row.id, owner=row.owner_name, kind=row.kind, name=row.name, tags=row.tags, size=row.size,
         version=row.version, pinned=row.pinned, created=row.created, changed=row.changed, access=row.access,
         place=place, grants=grants.on(row.owner_name, sharing.resource(row.id)) if mine else (),
+        labels=tuple(sorted(row.labels)),
     )  # fmt: skip
 
 
@@ -375,12 +381,14 @@ def _row(values: tuple[Any, ...]) -> Row:
         meta,
         sha,
         swapped,
+        labels,
     ) = values
     return Row(
         row, id, owner, owner_name, kind, name, tuple(msgspec.json.decode(tags, type=list[str])), size, version,
         bool(pinned), created, changed, meta, sha, bool(swapped),
+        frozenset(msgspec.json.decode(labels, type=list[str])),
     )  # fmt: skip
 
 
-def _json(value: tuple[str, ...]) -> str:
+def as_json(value: tuple[str, ...]) -> str:
     return msgspec.json.encode(value).decode()

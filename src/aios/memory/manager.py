@@ -23,12 +23,14 @@ from aios.memory.database import Connection, Database
 from aios.memory.embed import Batched, Embedder
 from aios.memory.entries import Row
 from aios.memory.facts import FACT, NEIGHBOURS, PAST, Facts
+from aios.memory.labels import EntryLabels, labels_of
 from aios.memory.notes import Notes
 from aios.memory.recall import Weights, recall
 from aios.memory.records import BlockMeta, Identity, MemoryLimits, NoteMeta, Think
 from aios.memory.sharing import resource
 from aios.memory.stakes import Stakes
 from aios.memory.store import Draft, EntryStore
+from aios.syscalls.flow import current
 from aios.syscalls.memory import AddNote, Alloc, LearnFacts, RecallFacts, Search, Share, Update, Write
 from aios.syscalls.memory_records import (
     Content,
@@ -82,6 +84,7 @@ class MemoryManager:
         self.blocks = Blocks(self._store)
         self.conversations = Conversations(self._store)
         self.facts = Facts(self._store, think)
+        self.labels = EntryLabels(self._store)
         self.stakes = Stakes(self._store, self.blocks, self.conversations)
 
     async def __aenter__(self) -> MemoryManager:
@@ -231,6 +234,7 @@ class MemoryManager:
             lambda db: entries.visible(db, who, filter, self._grants, limit=limit + 1, after=place)
         )
         shown = rows[:limit]
+        current().seen.update(label for row in shown for label in row.labels)
         more = f"{shown[-1].created.hex()}:{shown[-1].id}" if len(rows) > limit else ""
         return Page(entries=tuple(map(self._store.info, shown)), next=more)
 
@@ -288,20 +292,17 @@ class MemoryManager:
             raise BadRequest("There is no embedder to search by meaning.", "Search by words.", param="by")
         if self._embedder is not None and call.by != "words" and call.query.strip():
             (vector,) = await self._embedder.embed([call.query])
-        now = self._clock()
-        hits = await self._database.read(
-            lambda db: recall(
-                db,
-                self._store.vectors,
-                who,
-                call,
-                vector,
-                now,
-                self._weights,
-                self.notes.strength,
+        now, seen = self._clock(), current().seen
+
+        def look(db: Connection) -> tuple[Hit, ...]:
+            found = recall(
+                db, self._store.vectors, who, call, vector, now, self._weights, self.notes.strength,
                 self._grants,
-            )
-        )
+            )  # fmt: skip
+            seen.update(labels_of(db, (hit.id for hit in found)))
+            return found
+
+        hits = await self._database.read(look)
         how = "words" if vector is None else "meaning" if call.by == "meaning" else "words and meaning"
         return Hits(hits=hits, how=how)
 

@@ -103,3 +103,7 @@ CREATE TABLE edits (
     at REAL NOT NULL,
     PRIMARY KEY (agent, key)
 ) WITHOUT ROWID;
+
+-- migration 3
+-- What who wrote it had seen; those of before are handed over by access control.
+ALTER TABLE entries ADD COLUMN labels TEXT NOT NULL DEFAULT '[]';  -- a JSON array

@@ -21,11 +21,13 @@ from aios.errors import BadRequest, NotFound
 from aios.memory import entries, thinking
 from aios.memory.database import Connection
 from aios.memory.entries import Row
+from aios.memory.labels import relabel
 from aios.memory.recall import by_meaning, by_words, scopes
 from aios.memory.records import Identity, NoteMeta, Think
-from aios.memory.store import Draft, EntryStore
+from aios.memory.store import Draft, EntryStore, given
 from aios.memory.thinking import Insight, Neighbour
 from aios.memory.words import keywords
+from aios.syscalls.flow import current
 from aios.syscalls.memory import AddNote
 from aios.syscalls.memory_records import Filter, GraphEdge, GraphNode, Link, Note, NoteGraph
 
@@ -116,13 +118,14 @@ class Notes:
 
     async def link(self, who: Identity, id: str, other: str, strength: float = 1.0) -> None:
         """Say that two notes belong together; strength 0: that they do not. Raises NotFound, Forbidden."""
-        grants = self._store.grants
+        grants, labels = self._store.grants, given()
 
         def work(db: Connection) -> None:
             one, two = (entries.find(db, who, each, grants, "write") for each in (id, other))
             for row in (one, two):
                 if row.kind != "note":
                     raise entries.unknown(row.id)
+                relabel(db, row, row.labels | labels)
             db.execute(
                 "DELETE FROM links WHERE (row, target) IN (VALUES (?, ?), (?, ?))",
                 (one.row, two.row, two.row, one.row),
@@ -134,10 +137,11 @@ class Notes:
 
     async def graph(self, who: Identity, filter: Filter = Filter()) -> NoteGraph:  # noqa: B008
         """All notes `who` may read, and the links between them."""
-        now, notes = self._store.clock(), msgspec.structs.replace(filter, kinds=("note",))
+        now, seen, notes = self._store.clock(), current().seen, msgspec.structs.replace(filter, kinds=("note",))
 
         def read(db: Connection) -> NoteGraph:
             rows = {row.row: row for row in entries.visible(db, who, notes, self._store.grants)}
+            seen.update(label for row in rows.values() for label in row.labels)
             wanted = msgspec.json.encode(list(rows)).decode()
             texts = dict(
                 db.execute(
@@ -184,7 +188,8 @@ class Notes:
     async def _neighbours(self, who: Identity, insight: Insight, content: str) -> list[Neighbour]:
         """The nearest of the caller's own notes, nearest first."""
         store = self._store
-        vectors, vector = store.vectors, None
+        # Without a model they only say what is linked.
+        vectors, vector, seen = store.vectors, None, set[str]() if self._think is None else current().seen
         if store.embedder is not None:
             (vector,) = await store.embedder.embed([_meaning(content, insight.context)])
 
@@ -196,6 +201,7 @@ class Notes:
                 else:
                     near = by_words(db, scope, " ".join(insight.keywords) or content, NEIGHBOURS)
             rows = [(entries.by_row(db, row), score) for row, score in near]
+            seen.update(label for row, _ in rows if row is not None for label in row.labels)
             return [_neighbour(db, row, score) for row, score in rows if row is not None]
 
         return await store.database.read(read)

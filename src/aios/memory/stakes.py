@@ -16,14 +16,14 @@ from aios.memory.conversations import Conversations, to_text
 from aios.memory.entries import Row
 from aios.memory.records import Identity
 from aios.memory.store import EntryStore
-from aios.storage.stakes import DONE, LISTED, SHOWN_CHARS, Stake
+from aios.storage.stakes import DONE, LISTED, LOST, SHOWN_CHARS, Stake
 from aios.storage.versions import unified
 from aios.syscalls import Call
 from aios.syscalls import memory as m
 
 MAY: Mapping[type[Call[Any]], tuple[str, ...]] = MappingProxyType({
     m.Write: ("overwrites",), m.ReviseNote: ("overwrites",), m.EditBlock: ("overwrites",),
-    m.SaveConversation: ("overwrites",), m.Delete: ("deletes",), m.Clear: ("deletes",),
+    m.SaveConversation: ("overwrites",), m.Delete: tuple(LOST), m.Clear: tuple(LOST),
 })  # fmt: skip
 """What calls may do to what is there. Appending, and a conversation that goes on, leave it as it is; so do
 tags, keywords and links, which are said of it."""
@@ -50,7 +50,7 @@ class Stakes:
         rows = await self._rows(who, call)
         seen = {row.id: row.version for row in rows}
         if isinstance(call, m.Delete | m.Clear):
-            return Stake({"deletes": True} if rows else {}, seen)
+            return Stake(LOST if rows else {}, seen)
         try:
             over = [row for row in rows if _possible(row, call) and await self._differs(who, row, call)]
         except AiosError:  # who can't read it can't change it either: the call says why

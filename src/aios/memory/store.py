@@ -28,6 +28,7 @@ from aios.memory.records import Identity, MemoryLimits
 from aios.memory.sharing import resource
 from aios.memory.vectors import VectorCache
 from aios.storage.stakes import Outdated
+from aios.syscalls.flow import current
 from aios.syscalls.memory_records import EntryInfo, Kind
 
 
@@ -91,7 +92,9 @@ class EntryStore:
 
     async def find(self, who: Identity, id: str, need: Access = "read") -> Row:
         """Raises NotFound, Forbidden."""
-        return await self.database.read(lambda db: entries.find(db, who, id, self.grants, need))
+        row = await self.database.read(lambda db: entries.find(db, who, id, self.grants, need))
+        current().seen.update(row.labels)
+        return row
 
     async def read(self, who: Identity, id: str, need: Access = "read") -> tuple[Row, bytes]:
         """Raises NotFound, Forbidden, StorageCorrupt, StorageUnavailable."""
@@ -140,11 +143,12 @@ class EntryStore:
         Raises LimitExceeded, Conflict."""
         self._check_size(draft.data)
         body, now, id = await self._embedded(draft), self.clock(), id or entries.new_id(kind)
+        labels = given()
 
         def work(db: Connection) -> Row:
             row = entries.insert(
                 db, id, who.agent, kind, name, draft.tags or (), pinned, body, limits=self.limits, by=who.agent,
-                now=now,
+                now=now, labels=labels,
             )  # fmt: skip
             also(db, row)
             return row
@@ -169,14 +173,15 @@ class EntryStore:
                 )
             draft = compute(before, await self._body(before))
             self._check_size(draft.data)
-            body, now = await self._embedded(draft), self.clock()
+            body, now, labels = await self._embedded(draft), self.clock(), given()
 
             def work(db: Connection) -> Row:
                 # Looked up again: while the text was embedded the grant may have ended, the body been swapped.
                 row = entries.find(db, who, id, self.grants, "write")
                 new = entries.replace(
-                    db, row, body, name=draft.name, tags=draft.tags, limits=self.limits, by=who.agent, now=now
-                )
+                    db, row, body, name=draft.name, tags=draft.tags, limits=self.limits, by=who.agent, now=now,
+                    labels=labels,
+                )  # fmt: skip
                 also(db, new)
                 return new
 
@@ -314,6 +319,12 @@ class EntryStore:
             await self.database.write(
                 lambda db: db.executemany("DELETE FROM doomed WHERE key = ?", found).rowcount
             )
+
+
+def given() -> frozenset[str]:
+    """Labels of what the call under way writes: its maker's, and of all that it has looked at so far."""
+    flow = current()
+    return flow.given.union(flow.seen)
 
 
 def _tell(vectors: VectorCache, row: Row, vector: bytes | None) -> None:

@@ -1,13 +1,13 @@
-"""Words of a text as they are indexed and asked for, and the few that say what it is about."""
+"""Words of a text that say what it is about."""
 
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
-_WORD = re.compile(r"[^\W_]+")
+from aios.storage.words import split
+
 _PHRASE_END = re.compile(r"[^\w\s'’-]+|\n")
 _APOSTROPHE = re.compile(r"['’]\w*")
 
@@ -25,25 +25,10 @@ STOP = frozenset(
 """English words that say nothing of a text's subject."""
 
 
-def split(text: str) -> Iterator[str]:
-    """Its words, folded so that letters that look alike are alike (NFKC, case, accents)."""
-    folded = unicodedata.normalize("NFKD", text).casefold()
-    plain = "".join(c for c in folded if not unicodedata.combining(c))
-    return (match.group() for match in _WORD.finditer(plain))
-
-
 def telling(text: str) -> list[str]:
     """The words of a question worth looking for, each once: no stop words, unless there are no others."""
     words = list(dict.fromkeys(split(text)))
     return [word for word in words if word not in STOP and len(word) > 1] or words
-
-
-def marked(owner: int, text: str) -> str:
-    """`text` with the owner's mark before each word, for the index.
-
-    A mark is digits and a consonant: Porter's stemmer counts vowels that follow consonants, so it cuts a
-    marked word where it would cut the plain one."""
-    return " ".join(f"{owner}x{word}" for word in split(text))
 
 
 def keywords(text: str, most: int = 8) -> tuple[str, ...]:

@@ -38,10 +38,11 @@ class Address:
         return cls(_checked(url), key, agent)
 
     def child(self, name: str) -> Address:
-        """Of a process below this caller's. Raises BadRequest: who has no name can have no child."""
-        if not self.agent:
+        """Of a process below this caller's: with a key alone, below the key's agent. Raises BadRequest: who has
+        neither name nor key can have no child."""
+        if not (self.agent or self.key):
             raise BadRequest("This client has no agent name.", "Give it one: Client(agent=…).", param="agent")
-        return replace(self, agent=f"{self.agent}/{name}")
+        return replace(self, agent=f"{self.agent}/{name}" if self.agent else name)
 
     def headers(self) -> dict[str, str]:
         headers = {"Content-Type": "application/json", "User-Agent": "aios-sdk"}

@@ -80,6 +80,9 @@ class Gate:
                 mend = "It may have been revoked; make a new one with POST /aios/v1/keys."
                 raise Unauthenticated("This key is not known.", mend)
             return Credentials(agent.name, agent.group, admin=agent.group == ADMIN_GROUP)
+        if secret and len(self._keys):  # where nobody has a key, a client's made-up one tells it from others
+            mend = "Send one of `aios keys`, or none where none is required."
+            raise Unauthenticated("This key is not known.", mend)
         if not (self._open and _is_local(request)):
             mend = "Send `Authorization: Bearer <key>`; the operator makes keys with POST /aios/v1/keys."
             raise Unauthenticated("A known key is required here.", mend)
@@ -100,12 +103,12 @@ class Gate:
         """The calling process: made if it is new.
 
         With a key: the key's agent; one that names itself too (`X-Agent-Id`, body `agent_id`) is that agent's
-        sub-agent, `agent/sub`. Without: `X-Agent-Id`, body `agent_id`, body `user`, the bearer key it
-        presents (each its own caller), the product of `User-Agent`. Raises Unauthenticated for a name that
-        has a key which was not presented."""
+        sub-agent, as `below` says. Without: `X-Agent-Id`, body `agent_id`, body `user`, the bearer key it
+        presents (each its own caller; where there is any key, only known ones are taken), the product of
+        `User-Agent`. Raises Unauthenticated for a name that has a key which was not presented."""
         said = _tidy(request.headers.get("x-agent-id") or agent_id or "")
         if known.name:
-            name = f"{known.name}/{said}" if said and said != known.name else known.name
+            name = below(known, said) if said else known.name
         else:
             name = said or _tidy(user or "") or _key_name(_bearer(request)) or _product(request)
             if name.partition("/")[0] in self._keys:
@@ -177,6 +180,13 @@ class Guard:
             return bool(ipaddress.ip_address(host)) and not self._loopback
         except ValueError:
             return False
+
+
+def below(known: Credentials, name: str) -> str:
+    """What the holder of a key means by `name`: the key's agent itself or one below it, `agent/sub`, whether it
+    says the agent's name too or not. Who showed no key, or the daemon's own, means what it says."""
+    own = known.name
+    return name if not own or name == own or name.startswith(f"{own}/") else f"{own}/{name}"
 
 
 @lru_cache(maxsize=1024)

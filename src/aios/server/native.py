@@ -17,7 +17,7 @@ from aios.errors import Forbidden, NotFound
 from aios.events import AnyEvent, Event, KernelChanged, Lost
 from aios.kernel.pcb import unknown
 from aios.server import body, sse
-from aios.server.auth import Caller, Credentials, Gate
+from aios.server.auth import Caller, Credentials, Gate, below
 from aios.server.endpoint import Endpoint
 from aios.syscalls import (
     Call,
@@ -134,7 +134,7 @@ class Native:
         if isinstance(call, SendSignal | Nice):
             return await self._trap(request, self._actor(caller, call.pid), call)
         if isinstance(call, Spawn):
-            return await self._trap(request, self._parent(caller, known, call), call)
+            return await self._spawned(request, caller, known, call)
         return await self._trap(request, caller.pid, call)
 
     async def processes(self, request: Request) -> Response:
@@ -143,11 +143,10 @@ class Native:
         return body.reply(self._visible(known, request.query_params.get("all") in ("1", "true")))
 
     async def spawn(self, request: Request) -> Response:
-        """Make a child process of the caller."""
+        """Make a child process of the caller. With a key, its name is below that of the key's agent."""
         known = self._gate.credentials(request)
         call = body.decode(await body.read(request, self._limit), Spawn)
-        parent = self._parent(self._gate.caller(request, known), known, call)
-        return await self._trap(request, parent, call, status=201)
+        return await self._spawned(request, self._gate.caller(request, known), known, call, status=201)
 
     async def process(self, request: Request) -> Response:
         """Describe one process."""
@@ -252,6 +251,12 @@ class Native:
     async def _on_process(self, request: Request, call: SendSignal | Nice) -> Response:
         known = self._gate.credentials(request)
         return await self._trap(request, self._actor(self._gate.caller(request, known), call.pid), call)
+
+    async def _spawned(
+        self, request: Request, caller: Caller, known: Credentials, call: Spawn, status: int = 200
+    ) -> Response:
+        named = msgspec.structs.replace(call, name=below(known, call.name)) if call.name else call
+        return await self._trap(request, self._parent(caller, known, call), named, status)
 
     async def _trap(self, request: Request, pid: int, call: Call[object], status: int = 200) -> Response:
         async with sse.Attendance(request.receive):

@@ -96,7 +96,8 @@ class Database:
     # -- life --------------------------------------------------------------------------------------
 
     async def open(self) -> bool:
-        """Open, or make, the file. True if it is new. Raises StorageUnavailable."""
+        """Open, or make, the file. True if it is new, or was of an earlier version. Raises
+        StorageUnavailable."""
         self._loop = asyncio.get_running_loop()
         try:
             fresh = await self._loop.run_in_executor(self._pool, self._open)
@@ -292,4 +293,4 @@ def _migrate(db: sqlite3.Connection, schema: str) -> bool:
         )
     for number, step in enumerate(steps[version:], version + 1):
         db.executescript(f"BEGIN IMMEDIATE;{step};PRAGMA user_version = {number};COMMIT;")
-    return version == 0
+    return version < len(steps)

@@ -23,6 +23,7 @@ from aios.storage.database import RETRY_S, Database
 from aios.storage.extract import extract, passages, title
 from aios.storage.store import Store
 from aios.storage.tree import LIVE, Tree
+from aios.storage.words import marked
 
 log = logging.getLogger(__name__)
 
@@ -198,32 +199,38 @@ def _put(
         "INSERT INTO documents (node, root, version, name, note) VALUES (?, ?, ?, ?, ?)",
         (work.node, work.root, work.version, work.name, note),
     )
-    db.executemany(
-        "INSERT INTO passages (node, root, owner, name, text, vector) VALUES (?, ?, ?, ?, ?, ?)",
-        (
-            (work.node, work.root, owner_word(work.root), title((work.name,)), text, vector)
-            for text, vector in zip(texts, vectors, strict=True)
-        ),
-    )
-    _stamp(db, work.root)
+    name, tokens = title((work.name,)), 0
+    heading = marked(work.root, name)
+    for text, vector in zip(texts, vectors, strict=True):
+        words = marked(work.root, text)
+        length = sum(part.count(" ") + 1 for part in (heading, words) if part)
+        tokens += length
+        made = db.execute(
+            "INSERT INTO passages (node, root, length, name, text, vector) VALUES (?, ?, ?, ?, ?, ?)",
+            (work.node, work.root, length, name, text, vector),
+        )
+        db.execute("INSERT INTO words (rowid, name, text) VALUES (?, ?, ?)", (made.lastrowid, heading, words))
+    _stamp(db, work.root, len(texts), tokens)
 
 
 def _forget(db: sqlite3.Connection, node: int) -> None:
     row = db.execute("SELECT root FROM documents WHERE node = ?", (node,)).fetchone()
     if row is not None:
-        # Not by the foreign key's cascade: the words follow a trigger of this very statement.
-        db.execute("DELETE FROM passages WHERE node = ?", (node,))
-        db.execute("DELETE FROM documents WHERE node = ?", (node,))
-        _stamp(db, row[0])
+        root: int = row[0]
+        find = "SELECT id, length, name, text FROM passages WHERE node = ?"
+        gone = db.execute(find, (node,)).fetchall()
+        db.executemany(
+            "INSERT INTO words (words, rowid, name, text) VALUES ('delete', ?, ?, ?)",
+            ((id, marked(root, name), marked(root, text)) for id, _, name, text in gone),
+        )
+        db.execute("DELETE FROM documents WHERE node = ?", (node,))  # and its passages
+        _stamp(db, root, -len(gone), -sum(length for _, length, _, _ in gone))
 
 
-def _stamp(db: sqlite3.Connection, root: int) -> None:
+def _stamp(db: sqlite3.Connection, root: int, passages: int, tokens: int) -> None:
+    """Say that a root's passages are others now, so many more, of so many more words."""
     db.execute(
-        "INSERT INTO stamps (root, stamp) VALUES (?, 1) ON CONFLICT (root) DO UPDATE SET stamp = stamp + 1",
-        (root,),
+        "INSERT INTO stamps (root, stamp, passages, tokens) VALUES (?, 1, ?, ?) ON CONFLICT (root) DO UPDATE"
+        " SET stamp = stamp + 1, passages = passages + excluded.passages, tokens = tokens + excluded.tokens",
+        (root, passages, tokens),
     )
-
-
-def owner_word(root: int) -> str:
-    """A word that only passages of this root have: SQLite then never looks at those of others."""
-    return f"ownedby{root}"

@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import math
 import re
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aios.errors import AiosError, BadRequest
 from aios.storage.database import Database
-from aios.storage.indexer import Embedder, Indexer, normal, owner_word
+from aios.storage.indexer import Embedder, Indexer, normal
 from aios.storage.paths import Parts, parse
 from aios.storage.store import Store
 from aios.storage.tree import LIVE, Place, Tree
 from aios.storage.vectors import VectorCache
+from aios.storage.words import split, stems
 from aios.syscalls.storage_records import Filter, Found, Hit
 
 FUSION = 60
@@ -28,6 +31,10 @@ FUSION = 60
 DEPTH = 200
 """Files that each way names before they are fused."""
 QUERY_WORDS = 64
+NAME_WEIGHT = 2.0
+"""Of a word in a file's name, against one in its text."""
+K1, B = 1.2, 0.75
+"""Of BM25: how soon more of a word says no more, and how much a long passage counts as one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,29 +184,52 @@ def select(db: sqlite3.Connection, scope: Scope, where: Filter) -> list[int]:
 
 
 def _by_words(
-    db: sqlite3.Connection, query: str, roots: Iterable[int], among: set[int] | None
+    db: sqlite3.Connection, query: str, roots: Sequence[int], among: set[int] | None
 ) -> list[tuple[int, str]]:
-    """(node, best passage) by BM25 (Robertson and Zaragoza 2009, as in SQLite's FTS5), best first."""
-    words = re.findall(r"\w+", query)[:QUERY_WORDS]
-    if not words:
-        return []
-    owners = " OR ".join(f"owner : {owner_word(root)}" for root in roots)
-    wanted = " OR ".join(f'"{word}"' for word in dict.fromkeys(words))
-    # The owner's word says nothing of relevance: no weight. A word in the name says more than one in the text.
+    """(node, best passage) by BM25 (Robertson and Zaragoza 2009, equation 3.15, with the weights and the idf of
+    SQLite's FTS5), best first. What is common and how long texts are is told by passages of `roots` alone: an
+    order must not say what others write."""
+    asked, length = _asked(db, query, roots)
     rows = db.execute(
-        "SELECT p.node, p.text FROM words JOIN passages p ON p.id = words.rowid WHERE words MATCH ?1"
-        " AND (?2 IS NULL OR p.node IN (SELECT value FROM json_each(?2)))"
-        " ORDER BY bm25(words, 0.0, 2.0, 1.0) LIMIT ?3",
-        (
-            f"({owners}) AND {{name text}} : ({wanted})",
-            None if among is None else json.dumps(sorted(among)),
-            DEPTH * 5,
-        ),
-    )
-    best: dict[int, str] = {}
-    for node, text in rows:
-        best.setdefault(node, text)
-    return list(best.items())[:DEPTH]
+        "WITH asked (term, idf) AS (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]')"
+        "  FROM json_each(:asked)),"
+        " found (id, idf, often) AS (SELECT t.doc, a.idf, sum(CASE t.col WHEN 'name' THEN :name ELSE 1.0 END)"
+        "  FROM asked a CROSS JOIN postings t ON t.term = a.term GROUP BY a.term, t.doc)"
+        " SELECT p.id, p.node FROM found f CROSS JOIN passages p ON p.id = f.id"
+        " WHERE p.root IN (SELECT value FROM json_each(:roots))"
+        " AND (:among IS NULL OR p.node IN (SELECT value FROM json_each(:among))) GROUP BY p.id ORDER BY"
+        " sum(idf * often * (:k + 1) / (often + :k * (1 - :b + :b * p.length / :length))) DESC, p.id"
+        " LIMIT :most",
+        {
+            "asked": json.dumps(asked), "name": NAME_WEIGHT, "roots": json.dumps(roots), "length": length,
+            "among": None if among is None else json.dumps(sorted(among)), "k": K1, "b": B, "most": DEPTH * 5,
+        },
+    )  # fmt: skip
+    best: dict[int, int] = {}
+    for id, node in rows:
+        best.setdefault(node, id)
+    text = "SELECT text FROM passages WHERE id = ?"
+    return [(node, db.execute(text, (id,)).fetchone()[0]) for node, id in list(best.items())[:DEPTH]]
+
+
+def _asked(db: sqlite3.Connection, query: str, roots: Sequence[int]) -> tuple[list[tuple[str, float]], float]:
+    """Terms of the index to look for, each with its idf; and how long a passage is on average, in words."""
+    words = list(split(query))[:QUERY_WORDS]
+    counted = "SELECT sum(passages), sum(tokens) FROM stamps WHERE root IN (SELECT value FROM json_each(?))"
+    count, tokens = db.execute(counted, (json.dumps(roots),)).fetchone()
+    if not words or not count:
+        return [], 1.0
+    often: dict[str, int] = defaultdict(int)
+    terms = [(root, term) for root in roots for term in stems(root, words)]
+    for root, term in terms:
+        row = db.execute("SELECT doc FROM terms WHERE term = ?", (term,)).fetchone()
+        often[term.removeprefix(str(root))] += 0 if row is None else row[0]
+
+    def idf(word: str) -> float:
+        has = often[word]
+        return max(1e-6, math.log((count - has + 0.5) / (has + 0.5)))
+
+    return [(term, idf(term.removeprefix(str(root)))) for root, term in terms], max(1.0, tokens / count)
 
 
 def _hits(

@@ -29,10 +29,13 @@ MOST = 1_000_000
 """Entries that are compared for one decision: the change itself is refused for far fewer."""
 DONE: Mapping[str, int] = MappingProxyType({"": -1})
 """`seen` of a call whose key has a result already: its change must not be made again."""
+LOST: Mapping[str, bool] = MappingProxyType({"irreversible": True, "deletes": True})
+"""What is true of calls that nothing brings back."""
 MAY: Mapping[type[Call[Any]], tuple[str, ...]] = MappingProxyType({
     s.WriteFile: ("overwrites",), s.TruncateFile: ("overwrites",), s.Move: ("overwrites",),
     s.Copy: ("overwrites",), s.Rollback: ("overwrites",), s.DeleteFile: ("deletes",),
-    s.RestoreSnapshot: ("deletes", "overwrites"),
+    s.RestoreSnapshot: ("deletes", "overwrites"), s.Purge: tuple(LOST), s.ForgetVersions: tuple(LOST),
+    s.DropSnapshot: tuple(LOST),
 })  # fmt: skip
 """What calls may do to what is there. Appending leaves it as it is."""
 
@@ -115,6 +118,15 @@ class Stakes:
                     "overwrites": any(old is not None and new is not None for _, old, new in found),
                 }
                 return {name: True for name, so in facts.items() if so}
+            case s.Purge():
+                binned = tree.db.execute("SELECT id FROM binned WHERE root = ?", (tree.root,))
+                return LOST if any(call.ids is None or id in call.ids for (id,) in binned) else {}
+            case s.ForgetVersions():
+                tree.file(parse_inner(call.path))
+                return LOST
+            case s.DropSnapshot():
+                moment(tree.db, tree.root, call.name)
+                return LOST
             case _:
                 return {}
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import difflib
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 
@@ -17,6 +17,7 @@ from aios.storage import collect, contents, moves
 from aios.storage.change import Change
 from aios.storage.contents import Piece
 from aios.storage.paths import Parts, check, parse, parse_inner, show
+from aios.storage.records import Meta
 from aios.storage.store import Store, moment
 from aios.storage.tree import Place, Tree, decode_meta
 from aios.syscalls.storage_records import Became, Collected, Diff, Difference, DiffKind, Snapshot, Stat, Version
@@ -101,18 +102,19 @@ class Versions:
         request = ("rollback", path, steps, version, time, expect)
         return await self._store.change(owner, Stat, go, author=author, key=key, request=request)
 
-    async def unlabel(self, owner: str, path: str, labels: tuple[str, ...] | None = None) -> Stat:
-        """Take labels (None: all) off the file or folder, in all its versions. Raises Forbidden, NotFound."""
+    async def relabel(self, owner: str, path: str, new: Callable[[frozenset[str]], frozenset[str]]) -> Stat:
+        """Give the file or folder other labels in all its versions, made from those that each has. Raises
+        Forbidden, NotFound."""
         parts = parse_inner(path)
 
         def go(change: Change) -> Stat:
             place = change.find(parts)
             change.check_writable(place)
-            find = "SELECT seq, meta FROM versions WHERE node = ? AND meta IS NOT NULL"
+            find = "SELECT seq, meta FROM versions WHERE node = ?"
             for seq, text in change.db.execute(find, (place.node,)).fetchall():
                 meta = decode_meta(text)
-                kept = tuple(each for each in meta.labels if labels is not None and each not in labels)
-                text = msgspec.json.encode(msgspec.structs.replace(meta, labels=kept)).decode()
+                meta = msgspec.structs.replace(meta, labels=tuple(sorted(new(frozenset(meta.labels)))))
+                text = msgspec.json.encode(meta).decode() if meta != Meta() else None
                 change.db.execute(
                     "UPDATE versions SET meta = ? WHERE node = ? AND seq = ?", (text, place.node, seq)
                 )

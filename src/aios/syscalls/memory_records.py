@@ -51,6 +51,8 @@ class EntryInfo(Record, frozen=True):
     place: Literal["ram", "disk", "swapped"] = "disk"
     grants: tuple[Grant, ...] = ()
     """To whom it is shared; only its owner sees this."""
+    labels: tuple[str, ...] = ()
+    """What those who wrote it had seen."""
 
 
 class Content(Record, frozen=True):

@@ -17,7 +17,7 @@ from aios.tools.tool import Caller
 @dataclass(slots=True, eq=False)
 class Item:
     """One call that waits. `arrival`, `began`: when it came and when it was started, seconds of the
-    manager's clock."""
+    manager's clock. `passed`: how often others took a resource that it waited for."""
 
     id: int
     caller: Caller
@@ -25,6 +25,7 @@ class Item:
     keys: frozenset[str]
     arrival: float
     began: float = 0.0
+    passed: int = 0
 
 
 class Order(Protocol):

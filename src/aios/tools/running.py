@@ -3,6 +3,10 @@
 Conflicts are handled as in the AIOS paper (Mei et al. 2024, section 3.7): a call whose tool is full or whose
 resources are taken is passed over, and other work goes on. Nothing here waits and nothing is locked: a call is
 either in the table or in the queue of its tool, and whenever one leaves, all that now fit are started.
+
+A call of several resources might wait for ever among calls of one each, for they are never all free at once. So
+one that was passed over often keeps others from taking what it wants: as those that run end, all of it becomes
+free. It holds nothing until then, and of several such calls the oldest goes first: so none waits in a circle.
 """
 
 from __future__ import annotations
@@ -16,6 +20,9 @@ from aios.tools.order import Item, Order
 
 BURST_S = 1.0
 """How much of its rate a tool may use at once, seconds (but always one call)."""
+
+PASSES = 8
+"""So often others may take a resource that a call of several waits for."""
 
 
 class Rate:
@@ -52,6 +59,7 @@ class Running:
         self._limits: dict[str, int | None] = {}
         self._rates: dict[str, Rate] = {}
         self._waiting = 0
+        self._several: dict[Item, None] = {}  # those that wait for several resources, oldest first
 
     def __len__(self) -> int:
         """How many run."""
@@ -90,6 +98,8 @@ class Running:
         self._queues[item.tool] = queue
         queue.enqueue(item, now)
         self._waiting += 1
+        if len(item.keys) > 1:
+            self._several[item] = None
         self.wake(item.tool, now)
 
     def leave(self, item: Item, now: float) -> None:
@@ -99,7 +109,10 @@ class Running:
             before = len(queue)
             queue.withdraw(item)
             self._waiting -= before - len(queue)
+            self._several.pop(item, None)
             self._tidy(item.tool)
+            for tool in list(self._queues) if item.passed >= PASSES else []:
+                self.wake(tool, now)  # what was kept for it
             return
         self._items.remove(item)
         self._orders[item.tool].left(item, now)
@@ -147,6 +160,9 @@ class Running:
 
     def _begin(self, item: Item, now: float) -> None:
         item.began = now
+        self._several.pop(item, None)
+        for other in self._several if item.keys else ():
+            other.passed += not other.keys.isdisjoint(item.keys)
         self._items.add(item)
         self._calls[item.tool] += 1
         for key in item.keys:
@@ -155,12 +171,22 @@ class Running:
             rate.take()
         self._start(item)
 
+    def _kept_from(self, item: Item) -> bool:
+        """Whether another call that was passed over often waits for one of its resources."""
+        for other in self._several if item.keys else ():
+            if other is item:
+                if item.passed >= PASSES:
+                    return False  # only those before it go first
+            elif other.passed >= PASSES and not other.keys.isdisjoint(item.keys):
+                return True
+        return False
+
     def _full(self, tool: str) -> bool:
         limit = self._limits.get(tool)
         return limit is not None and self._calls[tool] >= limit
 
     def _fits(self, item: Item, now: float) -> bool:
-        if self._full(item.tool) or not self._taken.keys().isdisjoint(item.keys):
+        if self._full(item.tool) or not self._taken.keys().isdisjoint(item.keys) or self._kept_from(item):
             return False
         rate = self._rates.get(item.tool)
         return rate is None or rate.ready_at(now) <= now

@@ -5,10 +5,18 @@ from __future__ import annotations
 import asyncio
 import io
 import re
+import sqlite3
+import tempfile
 from collections.abc import Sequence
+from contextlib import closing
+from importlib.resources import files
+from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests import stores
 
 from aios.errors import BadRequest, CoreUnavailable, LimitExceeded, NotFound
@@ -128,6 +136,49 @@ async def test_nobody_finds_what_is_anothers_unless_it_is_mounted(storage):
     assert await paths(storage, "", under="/shared") == ["/shared/team/plan"]
     await storage.mounts.unmount("ann", "/shared/team")
     assert await paths(storage, "apple") == ["/mine"]
+
+
+OTHERS = ("apple", "banana", "apple banana", "cherry cherry cherry", "a long text of other words " * 9)
+
+
+@given(others=st.lists(st.sampled_from(OTHERS), max_size=12), shared=st.booleans())
+@hypothesis.settings(max_examples=15)
+async def test_what_others_write_changes_no_order(others: list[str], shared: bool) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        async with StorageManager(Path(folder)) as storage:
+            for name, text in (("a", "apple"), ("b", "banana"), ("c", "apple cherry"), ("d", "other other")):
+                await storage.files.write("ann", f"/{name}", text.encode())
+            if shared:
+                await storage.files.write("lab", "/e", b"banana apple")
+                await storage.mounts.mount("ann", "/lab", "lab")
+            before = await ranked(storage)
+            for number, text in enumerate(others):
+                await storage.files.write(f"bob{number % 3}", f"/apple-{number}", text.encode())
+            assert await ranked(storage) == before
+            await storage.files.write("ann", "/f", b"banana banana")
+            assert await ranked(storage) != before
+
+
+async def ranked(storage: StorageManager) -> list[list[str]]:
+    """Orders that hang on how common words are."""
+    asked = ("apple banana", "banana cherry", "cherry apple other", "apple", "other banana")
+    return [await paths(storage, query) for query in asked]
+
+
+async def test_an_index_of_the_first_version_is_made_again(tmp_path: Path) -> None:
+    async with StorageManager(tmp_path) as storage:
+        await storage.files.write("ann", "/a", b"apple")
+        await storage.search.settled()
+    (tmp_path / "index.db").unlink()
+    text = files("aios.storage").joinpath("index.sql").read_text()
+    with closing(sqlite3.connect(tmp_path / "index.db")) as db:
+        db.executescript(text.split("-- name: ")[1].partition("\n")[2] + "PRAGMA user_version = 1;")
+        db.execute("INSERT INTO documents VALUES (1, 1, 1, 'a', '')")
+        db.execute("INSERT INTO passages VALUES (1, 1, 1, 'ownedby1', 'a', 'an older apple', NULL)")
+        db.commit()
+    async with StorageManager(tmp_path) as storage:
+        assert await paths(storage, "apple") == ["/a"]
+        assert await paths(storage, "older") == []
 
 
 async def test_filters_say_which_files_are_looked_at(storage, clock):
