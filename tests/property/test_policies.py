@@ -117,8 +117,8 @@ def test_an_item_is_selected_once_for_each_time_it_is_enqueued(policy, plan) -> 
 )
 def test_fair_never_lets_a_group_get_further_ahead_than_stated(outputs, slots, weight) -> None:
     quantum = 16
-    most = 20 + quantum  # tokens of one stay: the prompt and a quantum,
-    late = {"fair": 0, "composed": slots - 1}  # and here a step for each other slot: of a group one leaves at a time
+    most = 20 + quantum  # tokens of one stay: the prompt and a quantum
+    late = {"fair": 0, "composed": slots - 1}  # of a group one item leaves in a step, the next a step later
     weights = {"a": 1.0, "b": weight}
     for policy in (Fair(quantum=quantum), Composed(quantum=quantum, starve_s=math.inf)):
         crowd = [
