@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from aios.bench.tiny import write_tiny_gguf
@@ -7,6 +8,12 @@ from aios.bench.tiny import write_tiny_gguf
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--record", action="store_true", help="Record the answers of services (recordings.py).")
+
+
+def pytest_configure() -> None:
+    # How long an example takes says nothing about it: on a busy machine any takes longer now and then.
+    hypothesis.settings.register_profile("untimed", deadline=None)
+    hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture
