@@ -192,14 +192,15 @@ async def test_a_plan_puts_the_program_that_is_nearly_done_first(tmp_path: Path,
     )
     async with Kernel(settings) as kernel:
         long, short, rest = (kernel.processes.attach(name) for name in ("long", "short", "rest"))
-        await kernel.trap(long, DeclarePlan(steps=(PlanStep(name="all", tokens=5000),)))
+        await kernel.trap(long, DeclarePlan(steps=(PlanStep(name="all", tokens=50_000),)))
         await kernel.trap(short, DeclarePlan(steps=(PlanStep(name="all", tokens=200),)))
         order: list[int] = []
 
         async def one(pid: int) -> None:
             talk = Talk(kernel, pid)
             talk.messages.append(Message(role="user", content=WORDS))
-            await kernel.trap(pid, Generate(messages=tuple(talk.messages), max_tokens=200))
+            forced = {"ignore_eos": True}
+            await kernel.trap(pid, Generate(messages=tuple(talk.messages), max_tokens=200, extra=forced))
             order.append(pid)
 
         async with asyncio.TaskGroup() as tasks:

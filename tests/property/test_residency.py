@@ -243,3 +243,58 @@ class ResidencyMachine(RuleBasedStateMachine):
 
 TestResidency = ResidencyMachine.TestCase
 TestResidency.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+
+
+class Machine:
+    """A residency with room for `ram` contexts of about 50 tokens in RAM, and as many in files."""
+
+    def __init__(self, folder: Path, slots: int, ram: int = 1) -> None:
+        self.hardware, size = Hardware(), ram * 60 * PER_TOKEN
+        spec = ContextSpec(bytes_base=64, bytes_per_token=PER_TOKEN, ram_bytes=size, keeper=self.hardware)
+        self.space = SwapSpace(Store(folder), "core", size)
+        clock = itertools.count()
+        self.residency = Residency(spec, slots, EventBus(), swap=self.space, now=lambda: float(next(clock)))
+        self.ids = itertools.count(1)
+
+    def enter(self, pid: int, tokens: list[int]) -> Sequence:
+        sequence = Sequence(next(self.ids), Generate(), pid, "all", tokens=tokens)
+        self.residency.enter(sequence)
+        return sequence
+
+    def run(self, pid: int, tokens: list[int]) -> Sequence:
+        """It is in a slot now, with its KV."""
+        sequence = self.enter(pid, tokens)
+        seat = self.residency.seat(sequence)
+        assert seat is not None
+        for op in seat.ops:
+            self.hardware.apply(op)
+        assert self.hardware.slots[seat.slot][: seat.cached] == tokens[: seat.cached]
+        self.hardware.slots[seat.slot] = list(tokens)
+        sequence.kv = len(tokens)
+        return sequence
+
+    def over(self, sequence: Sequence) -> None:
+        self.residency.leave(sequence)
+        self.residency.exit(sequence)
+
+
+def test_a_file_from_which_a_sequence_starts_makes_no_room_for_what_leaves_its_slot(tmp_path):
+    machine = Machine(tmp_path, slots=1)
+    ann, bob, eve = ([number, *range(length)] for number, length in ((2001, 40), (2002, 50), (2003, 45)))
+    for pid, tokens in ((1, ann), (2, bob), (3, eve)):
+        machine.over(machine.run(pid, tokens))
+    assert machine.residency.place_of(1)[0] == "swapped"
+    machine.enter(2, [*bob, 1])  # is wanted as soon, and is longer: its file would be worth more
+    machine.run(1, [*ann, 1])
+    assert machine.residency.stats(1).from_disk == len(ann)
+
+
+def test_a_file_that_is_still_to_be_written_makes_no_room_for_another(tmp_path):
+    machine = Machine(tmp_path, slots=3)
+    running = [machine.run(pid, [2000 + pid, *range(35 + 5 * pid)]) for pid in (1, 2, 3)]
+    for sequence in running:
+        machine.over(sequence)
+    for op in machine.residency.park_all():
+        machine.hardware.apply(op)
+    assert {entry.file for entry in machine.residency.parking.entries if entry.file} == set(tmp_path.iterdir())
+    assert machine.space.used > 0

@@ -1,6 +1,6 @@
 """Memory pressure: who sees it, what it does to the default order, when it ends."""
 
-from dataclasses import replace
+import msgspec
 
 from aios.context.residency import Residency
 from aios.cores.core import ContextSpec, Sequence
@@ -16,7 +16,7 @@ def item(number: int, **fields) -> Item:
         id=number, pid=number, program=f"p{number}", group="default", scheduling_class="normal", nice=0,
         priority=0, arrival=0.0, queued=0.0, context_tokens=1000,
     )  # fmt: skip
-    return replace(base, **fields)
+    return msgspec.structs.replace(base, **fields)
 
 
 def order(policy: Composed) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from typing import Literal
 
 from aios.context.entry import Entry
@@ -37,18 +37,19 @@ class Parking:
     def entries(self) -> Iterable[Entry]:
         return [*self._parked, *self._swapped]
 
-    def room(self, tokens: int, now: float, *, keep: Entry | None = None) -> tuple[Extent | None, list[KvOp]]:
-        """An extent for a context of `tokens` tokens, made by giving up what is worth least (but not `keep`);
-        None if it can't be. And what to do before it is used."""
+    def room(self, tokens: int, now: float, planned: set[Entry]) -> tuple[Extent | None, list[KvOp]]:
+        """An extent for a context of `tokens` tokens, made by giving up what is worth least; None if it can't
+        be. And what to do before it is used. Entries on which the plan counts already (`planned`) stay as they
+        are; those that it writes to files are added to them."""
         size, ops = self._worth.size(tokens), list[KvOp]()
         if size > self.extents.size:
             return None, ops
         while (extent := self.extents.allocate(size)) is None:
-            victims = (each for each in self._parked if each is not keep)
+            victims = (each for each in self._parked if each not in planned)
             least = min(victims, key=lambda each: self._worth.in_ram(each, now), default=None)
             if least is None:
                 break
-            ops += self._evict(least, now)
+            ops += self._evict(least, now, planned)
         return extent, ops
 
     def park(self, entry: Entry, extent: Extent) -> None:
@@ -92,13 +93,14 @@ class Parking:
             return None
         return found
 
-    def make_file_room(self, entry: Entry, size: int, now: float) -> bool:
-        """Delete files that are worth less than one for `entry` would be, until `size` more bytes fit."""
+    def make_file_room(self, entry: Entry, size: int, now: float, planned: Set[Entry] = frozenset()) -> bool:
+        """Delete files that are worth less than one for `entry` would be, until `size` more bytes fit. Those of
+        `planned` entries stay: they are to be read, or are still to be written."""
         if self.swap is None or size > self.swap.size:
             return False
         mine = self._worth.on_disk(entry, now)
         while self.swap.used + size > self.swap.size:
-            files = (each for each in self.entries if each.file)
+            files = (each for each in self.entries if each.file and each not in planned)
             least = min(files, key=lambda each: self._worth.on_disk(each, now), default=None)
             if least is None or self._worth.on_disk(least, now) >= mine:
                 return False
@@ -108,15 +110,16 @@ class Parking:
                 self._moved(least, "dropped")
         return True
 
-    def _evict(self, entry: Entry, now: float) -> list[KvOp]:
+    def _evict(self, entry: Entry, now: float, planned: set[Entry]) -> list[KvOp]:
         """Out of RAM, into a file if it has none yet."""
         ops: list[KvOp] = []
         extent, size = entry.extent, self._worth.size(len(entry.tokens))
         if entry.file is None and extent and self.swap and self._worth.swappable(entry):
-            if self.make_file_room(entry, size, now):
+            if self.make_file_room(entry, size, now, planned):
                 entry.file = self.swap.reserve(size, entry.pid)
             if entry.file:
                 ops.append(SwapOut(extent, entry.file))
+                planned.add(entry)
         if entry.file is None:
             self._moved(entry, "dropped")
             return ops

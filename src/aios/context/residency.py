@@ -15,7 +15,6 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -79,11 +78,12 @@ class Residency:
         free = [s for s, entry in enumerate(self._slots) if entry is None or not entry.running]
         if len(free) < sequence.width:
             return None
-        contexts, seats = sequence.contexts, list[Seat]()
+        contexts, seats, planned = sequence.contexts, list[Seat](), set[Entry]()
         for i in range(sequence.width):
-            seats.append(self._seat(sequence, contexts[i] if i < len(contexts) else [], free))
+            context = contexts[i] if i < len(contexts) else []
+            seats.append(self._seat(sequence, context, free, planned))
             free.remove(seats[-1].slot)
-        return replace(seats[0], others=tuple(seats[1:])) if len(seats) > 1 else seats[0]
+        return msgspec.structs.replace(seats[0], others=tuple(seats[1:])) if len(seats) > 1 else seats[0]
 
     def leave(self, sequence: Sequence) -> None:
         for entry in [e for e in self._slots if e and e.running and e.sequence == sequence.id]:
@@ -179,11 +179,13 @@ class Residency:
 
     def park(self, entry: Entry) -> list[KvOp]:
         """Save what is idle in a slot: what to do for it."""
-        return [] if entry.slot is None or entry.running else self._vacate(entry.slot, keep=None)
+        return [] if entry.slot is None or entry.running else self._vacate(entry.slot, set())
 
     def park_all(self) -> list[KvOp]:
         """The same for all, as far as there is room."""
-        return [op for entry in tuple(self._slots) if entry for op in self.park(entry)]
+        idle = [slot for slot, entry in enumerate(self._slots) if entry and not entry.running]
+        planned = set[Entry]()
+        return [op for slot in idle for op in self._vacate(slot, planned)]
 
     def lost(self) -> None:
         """The core's worker was replaced: slots are empty. What was parked is still there."""
@@ -193,8 +195,9 @@ class Residency:
                 self._tell(entry, "dropped")
                 self._slots[slot] = None
 
-    def _seat(self, sequence: Sequence, context: list[int], free: list[int]) -> Seat:
-        """One of `free` for a context of `sequence`; an empty one is a slot that it will fill itself."""
+    def _seat(self, sequence: Sequence, context: list[int], free: list[int], planned: set[Entry]) -> Seat:
+        """One of `free` for a context of `sequence`; an empty one is a slot that it will fill itself.
+        `planned`: entries on which what was planned with it counts."""
         source, length = self._best(sequence, context) if context else (None, 0)
         ops: list[KvOp] = []
         file: Path | None = None
@@ -207,9 +210,10 @@ class Residency:
             if source:
                 self._count(sequence.pid, source.place, length)
                 self._use(source)
-                ops, file = self._bring(source, length, slot, sequence, context)
+                planned.add(source)
+                ops, file = self._bring(source, length, slot, sequence, context, planned)
             else:
-                ops = self._vacate(slot, keep=None)
+                ops = self._vacate(slot, planned)
         self._count(sequence.pid, "dropped", len(context) - length)
         self._occupy(slot, sequence, context, file)
         return Seat(slot, tuple(ops), length)
@@ -256,14 +260,14 @@ class Residency:
 
     # -- moving ------------------------------------------------------------------------------------
 
-    def _vacate(self, slot: int, *, keep: Entry | None) -> list[KvOp]:
-        """Park what is in `slot`, or drop it; `keep` is not dropped to make room for it."""
+    def _vacate(self, slot: int, planned: set[Entry]) -> list[KvOp]:
+        """Park what is in `slot`, or drop it; what is `planned` does not make room for it."""
         entry = self._slots[slot]
         if entry is None:
             return []
         self._slots[slot] = None
         entry.slot = None
-        extent, ops = self.parking.room(len(entry.tokens), self._now(), keep=keep)
+        extent, ops = self.parking.room(len(entry.tokens), self._now(), planned)
         if extent is None:
             self._left_ram(entry, "dropped")
             return ops
@@ -272,13 +276,13 @@ class Residency:
         return [*ops, Save(slot, extent)]
 
     def _bring(
-        self, source: Entry, length: int, slot: int, sequence: Sequence, context: list[int]
+        self, source: Entry, length: int, slot: int, sequence: Sequence, context: list[int], planned: set[Entry]
     ) -> tuple[list[KvOp], Path | None]:
         """Get the first `length` tokens' KV of `source` into `slot`, after saving what is there now. And
         a file that is of no use once it was read."""
         file: Path | None = None
         here, spent = source.slot == slot, self._spent(source, length, sequence)
-        ops = self._vacate(slot, keep=source)
+        ops = self._vacate(slot, planned)
         if here:
             ops.append(Truncate(slot, length))
         elif source.slot is not None:
@@ -292,7 +296,7 @@ class Residency:
         if spent:
             self._forget(source)
         elif self._worth_sharing(sequence.group, context[:length]):
-            ops += self._share(slot, sequence.group, context[:length])
+            ops += self._share(slot, sequence.group, context[:length], planned)
         return ops, file
 
     def _worth_sharing(self, group: str, tokens: list[int]) -> bool:
@@ -300,9 +304,9 @@ class Residency:
         have = max((len(e.tokens) for e in shared if e.tokens == tokens[: len(e.tokens)]), default=0)
         return len(tokens) - have >= MIN_SHARED
 
-    def _share(self, slot: int, group: str, tokens: list[int]) -> list[KvOp]:
+    def _share(self, slot: int, group: str, tokens: list[int], planned: set[Entry]) -> list[KvOp]:
         """Keep what is now in `slot` as an entry of the group's own."""
-        extent, ops = self.parking.room(len(tokens), self._now())
+        extent, ops = self.parking.room(len(tokens), self._now(), planned)
         if extent is None:
             return ops
         entry = Entry(next(self._ids), 0, group, tokens, len(tokens))
