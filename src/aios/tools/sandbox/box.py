@@ -70,7 +70,7 @@ class Box:
     async def run(self, run: Run) -> Outcome:
         """Run it within the limits of the box."""
         began, fresh, self._used = time.monotonic(), not self._used, True
-        self._watch.begin()
+        self._watch.begin(len(run.stdin))
         try:
             self._send(run)
             reply, out, err = await self._receive(self._profile.wall_s + GRACE_S)

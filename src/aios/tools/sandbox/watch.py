@@ -32,19 +32,22 @@ class Used(NamedTuple):
 class Watch:
     """Compares the processes below `pid` and the files in `work` with `profile`. What one process may use is
     held by rlimits; this is for all together, which is seen only when looked at: a box may be over a limit for
-    as long as the caller's polling interval.
+    as long as the caller's polling interval. What a run reads and prints may lie in files without a name; as
+    much as that may be does not count.
 
     `memory`: folders in memory, as the box calls them, whose files count as those of `work` do."""
 
     def __init__(self, pid: int, work: Path, profile: Profile, memory: tuple[str, ...] = ()) -> None:
         self._pid, self._work, self._profile, self._memory = pid, work, profile, memory
         self._cpu_before = 0.0
+        self._streams = 0
         self._folder = (0, 0)
         self._next_scan = 0.0
 
-    def begin(self) -> None:
-        """A run begins: processor time is counted from here."""
+    def begin(self, stdin: int) -> None:
+        """A run begins, with so many bytes to read: processor time is counted from here."""
         self._cpu_before = self._processes()[0]
+        self._streams = stdin + 2 * self._profile.output_bytes + 3 * PAGE
 
     def processes(self) -> Reason:
         """Which limit the processes are over, if any."""
@@ -65,7 +68,7 @@ class Watch:
         began = time.monotonic()
         size, count = _folder(self._work, self._profile.files + self._folder[1])
         pids = [used.pid for used in below(self._pid)]
-        size += _nameless(pids, self._work)
+        size += max(0, _nameless(pids, self._work) - self._streams)  # they have limits of their own
         worse = size > max(self._profile.disk_mb << 20, self._folder[0])
         worse |= count > max(self._profile.files, self._folder[1])
         worse |= _in_memory(pids[-1:], self._memory) > self._profile.files
