@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from aios.scheduler.composed import Composed
@@ -109,16 +109,22 @@ def test_an_item_is_selected_once_for_each_time_it_is_enqueued(policy, plan) -> 
         assert len(queue) == len(waiting)
 
 
+CALLS_OF_TWO_GROUPS = [("b", 65), *(("a", n) for n in (66, 75, 82, 1, 60, 73, 33, *[1] * 12))] + [
+    ("b", n) for n in (66, 74, 81, 1, 1, 24, 16, 17, 17, 18)
+]
+"""Of one group several must leave in one step, or the gap is too large."""
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from("ab"), st.integers(1, 120)), min_size=30, max_size=80),
     st.integers(1, 4),
     st.sampled_from([1.0, 2.0, 5.0]),
 )
+@example(CALLS_OF_TWO_GROUPS, 2, 1.0)
 def test_fair_never_lets_a_group_get_further_ahead_than_stated(outputs, slots, weight) -> None:
     quantum = 16
     most = 20 + quantum  # tokens of one stay: the prompt and a quantum
-    late = {"fair": 0, "composed": slots - 1}  # of a group one item leaves in a step, the next a step later
     weights = {"a": 1.0, "b": weight}
     for policy in (Fair(quantum=quantum), Composed(quantum=quantum, starve_s=math.inf)):
         crowd = [
@@ -127,7 +133,7 @@ def test_fair_never_lets_a_group_get_further_ahead_than_stated(outputs, slots, w
         ]
         core = Watched(policy, slots=slots, quantum=quantum)
         Simulator([core]).run(crowd)
-        assert core.gap(weights) <= 2 * slots * (most + late[policy.name]) / min(weights.values())
+        assert core.gap(weights) <= 2 * slots * most / min(weights.values())
 
 
 class Watched(VirtualCore):
@@ -249,7 +255,7 @@ def test_the_gittins_rank_is_the_least_of_its_definition(sizes, age, setup) -> N
     known = Sizes(keep=64)
     for size in sizes:
         known.add(size)
-    samples = [(128 << k, 1 / 13) for k in range(13)] + [(size, 1.0) for size in sizes[-64:]]
+    samples = [(512 << k, 1 / 11) for k in range(11)] + [(size, 1.0) for size in sizes[-64:]]
     left = [(s - age, weight) for s, weight in samples if s > age]
     expected = min(
         (sum(w * (setup + min(x, d)) for x, w in left) / sum(w for x, w in left if x <= d) for d, _ in left),

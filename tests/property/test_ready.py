@@ -55,4 +55,5 @@ def test_items_leave_in_the_order_of_their_keys_and_of_their_coming(taken) -> No
                     del model[expected]
         assert len(queue) == len(model)
         assert set(queue) == set(model)
+        assert queue.head(number) == sorted(model, key=model.__getitem__)[:number]
         assert queue.first() is min(model, key=model.__getitem__, default=None)

@@ -22,7 +22,7 @@ from aios.scheduler.virtual import Blind, VirtualCore
 
 SLOTS = 4
 QUANTUM = 16
-STARVE_S, RELIEF = 15.0, 10.0
+STARVE_S, RELIEF = 30.0, 10.0
 """The defaults of `composed`."""
 
 

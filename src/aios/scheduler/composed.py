@@ -28,7 +28,7 @@ class Composed:
     1. class: `interactive` before `normal` before `batch` before `idle`;
     2. groups: the one that had the fewest tokens for its weight (`Counters`, as in `fair`);
     3. programs: the least Gittins rank of the program's attained service, with its missing KV as the cost of
-       switching to it, in levels that double every other time (`Sizes`); of a program that declared its plan,
+       switching to it, in levels, four for each doubling (`Sizes`); of a program that declared its plan,
        the least work left, which is its Gittins rank when sizes are known;
     4. calls: the longest chain of what waits for it, if that is known; then the longest resident context; then
        the longest wait.
@@ -52,7 +52,7 @@ class Composed:
 
     name = "composed"
 
-    def __init__(self, *, quantum: int = 64, starve_s: float = 15.0, relief: float = 10.0) -> None:
+    def __init__(self, *, quantum: int = 64, starve_s: float = 30.0, relief: float = 10.0) -> None:
         self._quantum, self._starve_s, self._relief = max(1, quantum), starve_s, relief
         self._groups = Counters()
         self._known: set[Item] = set()
@@ -97,10 +97,12 @@ class Composed:
         return item
 
     def preempt(self, running: Iterable[Item], now: float) -> list[Item]:
-        seated = list(running)
-        heads = sorted(map(self._standing, self._next(len(seated))))
-        if not heads:
+        first = next(self._next(1), None)
+        if first is None:
             return []
+        urgent = class_rank(first)
+        seated = [item for item in running if item.quantum_used >= self._quantum or urgent < class_rank(item)]
+        heads = sorted(map(self._standing, self._next(len(seated))))
         starving = self._starving(now)
         due: list[Item] = []
         for item in sorted(seated, key=lambda item: (*self._standing(item), item.quantum_used), reverse=True):
@@ -206,12 +208,12 @@ class Composed:
         return self._queues[rank, group].pop(fits)
 
     def _next(self, count: int) -> Iterator[Item]:
-        """The first items of the first `count` groups, by rules 1 and 2."""
+        """The first `count` items that wait, as far as rules 1 and 2 and the order in a queue say."""
         for rank in sorted(self._turns):
             for group in self._turns[rank].first(count):
-                count -= 1
-                if item := self._queues[rank, group].first():
-                    yield item
+                items = self._queues[rank, group].head(count)
+                count -= len(items)
+                yield from items
 
     def _take(self, item: Item) -> None:
         """Out of all queues."""
@@ -232,5 +234,5 @@ class Composed:
 
 
 def _level(tokens: float) -> int:
-    """Two levels for each doubling."""
-    return int(2 * math.log2(max(1.0, tokens)))
+    """Four levels for each doubling."""
+    return int(4 * math.log2(max(1.0, tokens)))

@@ -21,9 +21,10 @@ class Sizes:
 
     Before anything is known, and beyond the largest size seen, sizes are taken for log-uniform over the
     doublings of `base` up to `base * 2**doublings` (heavy-tailed: the rank grows with age), all of them
-    together with the weight of one program. At most `keep` sizes are remembered, the newest."""
+    together with the weight of one program. Below `base`, a call or two of an agent, this expects
+    nobody to end. At most `keep` sizes are remembered, the newest."""
 
-    def __init__(self, *, base: int = 128, doublings: int = 12, keep: int = 256) -> None:
+    def __init__(self, *, base: int = 512, doublings: int = 10, keep: int = 256) -> None:
         self._recent: deque[float] = deque()
         self._keep = keep
         self._sorted = [(float(base << k), 1.0 / (doublings + 1)) for k in range(doublings + 1)]

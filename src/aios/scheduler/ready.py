@@ -6,6 +6,7 @@ import heapq
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 from aios.scheduler.policy import Item
@@ -13,8 +14,8 @@ from aios.scheduler.policy import Item
 
 class ReadyQueue:
     """Items in the order of their keys, equals in the order in which they came; one can leave from the middle.
-    All operations take O(log n) amortised, a `pop` that skips k items O(k log n); where keys come in order,
-    as they do where the longest wait decides, O(1) and O(k)."""
+    All operations take O(log n) amortised, a `head` of k items or a `pop` that skips k O(k log n); where keys
+    come in order, as they do where the longest wait decides, O(1) and O(k)."""
 
     def __init__(self) -> None:
         self._line: deque[tuple[Any, int, Item]] = deque()
@@ -51,15 +52,17 @@ class ReadyQueue:
         entry = self._least()
         return None if entry is None else entry[2]
 
+    def head(self, count: int) -> list[Item]:
+        """The first `count` items, which stay."""
+        entries = list(islice(iter(self._pull, None), count))
+        self._line.extendleft(reversed(entries))  # less than all that are left
+        return [item for _, _, item in entries]
+
     def pop(self, fits: Callable[[Item], bool]) -> Item | None:
         """Take out the item with the least key among those that fit."""
         skipped: list[tuple[Any, int, Item]] = []
         found: Item | None = None
-        while (entry := self._least()) is not None:
-            if self._line and self._line[0] is entry:
-                self._line.popleft()
-            else:
-                heapq.heappop(self._heap)
+        while (entry := self._pull()) is not None:
             if fits(entry[2]):
                 found = entry[2]
                 del self._place[found]
@@ -67,6 +70,16 @@ class ReadyQueue:
             skipped.append(entry)
         self._line.extendleft(reversed(skipped))  # less than all that are left
         return found
+
+    def _pull(self) -> tuple[Any, int, Item] | None:
+        """The first entry, out of the queue; its item keeps its place."""
+        entry = self._least()
+        if entry is not None:
+            if self._line and self._line[0] is entry:
+                self._line.popleft()
+            else:
+                heapq.heappop(self._heap)
+        return entry
 
     def _least(self) -> tuple[Any, int, Item] | None:
         """The first entry, once those whose item left or moved are out of the way."""
