@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
+
+import msgspec
 
 from aios.syscalls import Delta, Embed, Embeddings, FinishReason, Generate, Record
 
@@ -66,16 +68,14 @@ class Capabilities:
     contexts: ContextSpec | None = None
 
 
-@dataclass(slots=True)
-class Branch:
+class Branch(msgspec.Struct):
     """One of several ways in which a sequence goes on at once, and the slot in which it does."""
 
-    generated: list[int] = field(default_factory=list[int])
+    generated: list[int] = msgspec.field(default_factory=list[int])
     slot: int = -1
 
 
-@dataclass(slots=True)
-class Sequence:
+class Sequence(msgspec.Struct, eq=False):
     """One choice of one `Generate` on its way through a core.
 
     `tokens` is the prompt in the core's vocabulary (empty where the core hides tokens), `generated` what was
@@ -91,13 +91,13 @@ class Sequence:
     pid: int
     group: str
     choice: int = 0
-    tokens: list[int] = field(default_factory=list[int])
-    generated: list[int] = field(default_factory=list[int])
+    tokens: list[int] = msgspec.field(default_factory=list[int])
+    generated: list[int] = msgspec.field(default_factory=list[int])
     kv: int = 0
     prefilled: int = 0
     state: Any = None
     width: int = 1
-    branches: list[Branch] = field(default_factory=list[Branch])
+    branches: list[Branch] = msgspec.field(default_factory=list[Branch])
 
     @property
     def contexts(self) -> list[list[int]]:
@@ -200,8 +200,7 @@ class ContextKeeper(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Seat:
+class Seat(msgspec.Struct, frozen=True):
     """A slot, and what to do with KV, in order, before the sequence starts there. The core checks that the
     KV it ends up with belongs to the sequence's own tokens, and computes whatever is missing."""
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+
+import msgspec
 
 from aios.cores.core import Ended, Step
 from aios.scheduler.ticket import Ticket
@@ -21,18 +22,16 @@ from aios.syscalls import (
 )
 
 
-@dataclass(slots=True)
-class _Tool:
+class _Tool(msgspec.Struct):
     id: str = ""
     name: str = ""
-    arguments: list[str] = field(default_factory=list[str])
+    arguments: list[str] = msgspec.field(default_factory=list[str])
 
 
-@dataclass(slots=True)
-class _Choice:
-    content: list[str] = field(default_factory=list[str])
-    tools: dict[int, _Tool] = field(default_factory=dict[int, _Tool])
-    logprobs: list[TokenLogprob] = field(default_factory=list[TokenLogprob])
+class _Choice(msgspec.Struct):
+    content: list[str] = msgspec.field(default_factory=list[str])
+    tools: dict[int, _Tool] = msgspec.field(default_factory=dict[int, _Tool])
+    logprobs: list[TokenLogprob] = msgspec.field(default_factory=list[TokenLogprob])
     reason: FinishReason | None = None
 
 

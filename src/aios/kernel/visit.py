@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass
 
 import msgspec
 
@@ -28,8 +27,7 @@ STOPPED = (Cancelled.code, Draining.code)
 """What ends a parked call without an answer: the question stays, and so does the call."""
 
 
-@dataclass(slots=True)
-class Visit:
+class Visit(msgspec.Struct, eq=False):
     """A call inside the kernel. `parked`: a person is asked. `step`: of its program's plan. `decided`: what
     let it in. `entry`: as it is journalled, from when it is. `used()`: tokens, so far. `stored`: its result, if
     somebody may ask for it again."""
@@ -87,8 +85,7 @@ def detail(call: Syscall) -> str:
     return str(getattr(call, "model", "") or getattr(call, "name", ""))
 
 
-@dataclass(frozen=True, slots=True)
-class Begun:
+class Begun(msgspec.Struct, frozen=True):
     """An llm call on its core: `call` as it is asked there, what comes back (`steps`), and what it makes."""
 
     call: Generate
@@ -97,8 +94,7 @@ class Begun:
     steps: AsyncGenerator[Step, None]
 
 
-@dataclass(frozen=True, slots=True)
-class Past:
+class Past(msgspec.Struct, frozen=True):
     """What a call that was open in a crash has from before."""
 
     entry: Entry

@@ -8,14 +8,14 @@ interrupt. Times are seconds of the mechanism's monotonic clock, work is counted
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
+
+import msgspec
 
 from aios.syscalls import SchedulingClass
 
 
-@dataclass(slots=True, eq=False)
-class Item:
+class Item(msgspec.Struct, eq=False):
     """One sequence that wants to run. The mechanism keeps it up to date; policies read it.
 
     `arrival`: when its call came. `queued`: when it last became ready. `attained`: tokens computed for it so

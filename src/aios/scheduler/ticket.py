@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal, NamedTuple
+
+import msgspec
 
 from aios.cores.core import Sequence, Step
 from aios.errors import AiosError, DeadlineExceeded
@@ -15,8 +16,7 @@ from aios.scheduler.policy import Item
 from aios.syscalls import SchedulingClass
 
 
-@dataclass(slots=True)
-class Ticket:
+class Ticket(msgspec.Struct):
     """Who asks, and how urgent it is; the scheduler writes down what became of it. `kind`: programs of one
     kind are expected to be of like size. `weight`: of its group. `policy`: the one it chose, "" the core's.
     `path` and `ahead` as of `Item`.
@@ -37,15 +37,14 @@ class Ticket:
     deadline: float | None = None
     path: float | None = None
     ahead: float | None = None
-    arrival: float = field(default_factory=time.monotonic)
+    arrival: float = msgspec.field(default_factory=time.monotonic)
     queue_s: float = 0.0
     run_s: float = 0.0
     interrupts: int = 0
     first_token: float | None = None
 
 
-@dataclass(slots=True, eq=False)
-class Run:
+class Run(msgspec.Struct, eq=False):
     """One submitted sequence: its item in the policy, its task while it is in a slot, its unread steps and
     who waits for them. `prefilled`: tokens of prefill charged so far."""
 
@@ -56,7 +55,7 @@ class Run:
     prefilled: int = 0
     task: asyncio.Task[None] | None = None
     leaving: Literal["quantum", "pause", ""] = ""
-    unread: list[Step | AiosError] = field(default_factory=list[Step | AiosError])
+    unread: list[Step | AiosError] = msgspec.field(default_factory=list[Step | AiosError])
     reader: asyncio.Future[None] | None = None
 
     def hand(self, step: Step | AiosError) -> None:
