@@ -37,16 +37,19 @@ SETTLED_S = HOUSEKEEPING_S + 2.0
 
 @dataclass(frozen=True, slots=True)
 class Crowd:
-    """So many agents on one kernel with one core of `model`; `folder` is the kernel's own."""
+    """So many agents on one kernel with one core of `model`; `folder` is the kernel's own. `at_once`: how many
+    of them call at a time, all if it is 0."""
 
     folder: Path
     model: Path
     agents: int
     seed: int
+    at_once: int = 0
 
     async def served(self, way: Way) -> dict[str, Any]:
-        """All ask at once: seconds until the last has its answer, waits for a slot, and by how many bytes an
-        agent that is idle now the kernel's process has grown (`idle_bytes_each`)."""
+        """Each asks once: seconds until the last has its answer, waits for a slot, and by how many bytes an
+        agent that is idle now the kernel's process has grown (`idle_bytes_each`): what it keeps of them, and of
+        so many calls at a time what the allocator can't give back."""
         return await (self._inside() if way == "process" else self._outside())
 
     async def _inside(self) -> dict[str, Any]:
@@ -103,11 +106,17 @@ class Crowd:
     async def _together(
         self, one: Callable[[int], Awaitable[float]], kernel: Callable[[], int]
     ) -> dict[str, Any]:
+        door = asyncio.Semaphore(self.at_once or self.agents)
+
+        async def in_turn(number: int) -> float:
+            async with door:
+                return await one(number)
+
         await one(self.agents)  # the first call of all pays for what is set up on demand
         await asyncio.sleep(SETTLED_S)
         before = resident(kernel())
         began = time.perf_counter()
-        waits = await asyncio.gather(*(one(number) for number in range(self.agents)))
+        waits = await asyncio.gather(*(in_turn(number) for number in range(self.agents)))
         took = time.perf_counter() - began
         await asyncio.sleep(SETTLED_S)
         return {

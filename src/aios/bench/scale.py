@@ -2,8 +2,8 @@
 
 Three questions: how many syscalls a second the kernel itself can do (a core that answers nothing), what an
 agent costs that does nothing (resident memory of the process, before and after), and how time and waits grow
-with the number of agents on a real engine with a tiny random model, in process and through HTTP.
-"""
+with the number of agents on a real engine with a tiny random model, in process and through HTTP, all at once
+and a few at a time."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from aios.bench.progress import Progress
 from aios.bench.report import machine, write_result
 from aios.bench.tiny import write_tiny_gguf
 from aios.config import Settings, parse
+from aios.kernel.collector import unhurried
 from aios.telemetry.plots import plotting
 
 AGENTS = (250, 500, 1000, 2000, 5000, 10_000)
@@ -30,6 +31,8 @@ QUICK = (50, 100, 200)
 POLICIES = ("fifo", "composed")
 CALLERS = (1, 250, 2000, 10_000)
 """Agents on the null core."""
+CAME, FEW = 2000, 32
+"""Agents of which so many call at a time, to tell what they cost when idle from what a crowd's calls leave."""
 
 Work = Callable[[], Coroutine[Any, Any, dict[str, Any]]]
 
@@ -46,14 +49,16 @@ def run(out: Path, *, quick: bool = False, seeds: int = 3, **_: Any) -> None:
         for what, work in _works(Path(folder), agents, QUICK if quick else CALLERS, repeats):
             row = progress.find(**what)
             if row is None:
-                row = {**what, **uvloop.run(work())}
+                with unhurried():
+                    row = {**what, **uvloop.run(work())}
                 progress.add(row)
             rows.append(row)
             Console().print("  ".join(f"{name} {value}" for name, value in row.items()))
     result: dict[str, Any] = {
         "bench": "scale", "repeats": repeats, "slots": SLOTS, "answer_tokens": ANSWER_TOKENS,
         "null": merged(rows, "null", ("policy", "agents")), "idle": merged(rows, "idle", ("agents",)),
-        "engine": merged(rows, "engine", ("way", "agents")), "fits": fits(rows), "runs": rows, **before,
+        "engine": merged(rows, "engine", ("way", "agents")), "few": merged(rows, "few", ("way", "agents")),
+        "fits": fits(rows), "runs": rows, **before,
     }  # fmt: skip
     write_result(out, result)
     plot(out / "plot.png", result)
@@ -85,6 +90,10 @@ def _works(
                 crowd = Crowd(folder / f"{way}-{count}-{seed}", model, count, seed)
                 what = {"part": "engine", "way": way, "agents": count, "seed": seed}
                 yield what, partial(crowd.served, way)
+        for way in WAYS:
+            few = Crowd(folder / f"few-{way}-{seed}", model, min(CAME, agents[-1]), seed, at_once=FEW)
+            what = {"part": "few", "way": way, "agents": few.agents, "seed": seed}
+            yield what, partial(few.served, way)
 
 
 def merged(rows: list[dict[str, Any]], part: str, names: Sequence[str]) -> list[dict[str, Any]]:
@@ -107,10 +116,11 @@ def merged(rows: list[dict[str, Any]], part: str, names: Sequence[str]) -> list[
 
 
 def fits(rows: list[dict[str, Any]]) -> dict[Way, dict[str, Any]]:
-    """How makespan and mean wait grow with the number of agents, each way."""
+    """How makespan and mean wait grow with the number of agents that call at once, each way."""
+    crowds = [row for row in rows if row["part"] == "engine"]
     return {
         way: {
-            name: growth([(row["agents"], row[name]) for row in rows if row.get("way") == way])
+            name: growth([(row["agents"], row[name]) for row in crowds if row["way"] == way])
             for name in ("makespan_s", "wait_mean_s")
         }
         for way in WAYS

@@ -32,6 +32,7 @@ async def _serve(settings: object) -> None:
     import time
 
     from aios.config import Settings
+    from aios.kernel.collector import unhurried
     from aios.kernel.kernel import Kernel
     from aios.server.daemon import Daemon
     from aios.server.serve import serve as listen
@@ -45,7 +46,8 @@ async def _serve(settings: object) -> None:
         click.echo(f"AIOS is ready at {daemon.url} after {seconds(time.monotonic() - began)}. Cores: {cores}")
         click.echo(f"OpenAI base URL: {daemon.url}/v1   API: {daemon.url}/docs   stop: Ctrl-C")
 
-    async with Kernel(settings) as kernel:
-        for handler in logging.getLogger().handlers:
-            handler.addFilter(kernel.guard.redactor)
-        await listen(kernel, on_ready=ready)
+    with unhurried():
+        async with Kernel(settings) as kernel:
+            for handler in logging.getLogger().handlers:
+                handler.addFilter(kernel.guard.redactor)
+            await listen(kernel, on_ready=ready)

@@ -17,8 +17,8 @@ Python's 10 each call was walked twice, the second time out of cold memory, whic
 
 @contextmanager
 def unhurried() -> Generator[None]:
-    """Inside, collections are rarer, and leave out what was there before (`gc.freeze`): modules, settings,
-    cores. This is of the whole process; afterwards it is as it was."""
+    """Inside, collections are rarer, and leave out what was there before (`gc.freeze`): modules, settings. This
+    is of the whole process, so it is for one that is a kernel's own; afterwards it is as it was."""
     before = gc.get_threshold()
     gc.freeze()
     gc.set_threshold(YOUNG, OLDER, *before[2:])

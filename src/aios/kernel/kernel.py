@@ -27,7 +27,7 @@ from aios.context.manager import ContextManager
 from aios.cores.core import Core
 from aios.errors import AiosError, Cancelled, Conflict, Draining, JournalUnavailable
 from aios.events import EventBus, JournalChanged, KernelChanged, StorageChanged, StoreDamaged, Subscription
-from aios.kernel.collector import tidy, unhurried
+from aios.kernel.collector import tidy
 from aios.kernel.dispatch import Dispatcher
 from aios.kernel.groups import GroupTable
 from aios.kernel.guard import Guard
@@ -227,7 +227,6 @@ class Kernel:
     async def _start(self, stack: AsyncExitStack) -> None:
         if kept := self.settings.state.trace_events:
             self._lately = stack.enter_context(self.bus.subscribe(kept))
-        stack.enter_context(unhurried())
         recovered = await self._journal.open()
         stack.push_async_callback(self._journal.close)
         self.guard.open(self._journal, self.processes, recovered.access)
