@@ -61,6 +61,15 @@ def test_gains_are_against_fifo_on_the_same_seed():
     assert composed["failed_runs"] == 1
 
 
+def test_a_kernel_that_has_served_before_is_compared_with_fifo_that_has():
+    values = {"aios-fifo": 10.0, "aios-fifo-warm": 12.0, "aios-composed-warm": 8.0}
+    rows = [
+        {"agents": 8, "seed": 1, "mode": mode, "kv_hit": 0.5, **dict.fromkeys(schedule.MEASURES[:-1], value)}
+        for mode, value in values.items()
+    ]
+    assert [row["makespan_s_gain_over_fifo"] for row in schedule.merged(rows)] == [1.0, 1.0, 1.5]
+
+
 def test_what_was_measured_before_a_stop_is_not_measured_again(tmp_path: Path) -> None:
     first = Progress(tmp_path / "out" / "progress.jsonl")
     assert first.find(agents=8, seed=1, mode="aios-fifo") is None

@@ -10,11 +10,15 @@ import os
 import random
 import statistics
 import tempfile
+import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
+from aios.bench.progress import Progress
 from aios.bench.report import machine, percentile, write_result
 from aios.bench.sessions import INSTRUCTIONS, WORDS
 from aios.config import parse
@@ -28,23 +32,29 @@ MODEL = "smollm2-135m-instruct"
 POLICIES = ("fifo", "composed")
 SLOTS, QUANTUM = 4, 64
 WEIGHTS: Mapping[str, float] = {"one": 1.0, "uno": 1.0, "two": 2.0, "four": 4.0}
+PAUSE_S = 10.0
+"""Mean time between two calls of a light agent. Of fifteen of them alone half of the calls wait for nobody."""
+TYPED, FLOOD_S = 12, 60.0
+"""Most interactive calls in a flood, and how long it lasts; a third of them are made however long they wait."""
 STEP_S = 0.2
 """The longest engine step: a chunk of a prompt beside the decoding slots (`switch` and `engine` measure it)."""
 
 
 def run(out: Path, *, model: str = MODEL, quick: bool = False, seeds: int = 5, **_: Any) -> None:
-    """Measure and write `result.json` and `plot.png` to `out`. `seeds`: repetitions."""
+    """Measure and write `result.json` and `plot.png` to `out`. `seeds`: repetitions. What is done is kept in
+    `progress.jsonl`, so that a run that was stopped goes on where it was."""
     plotting()  # whoever has no matplotlib should know before, not after
-    before = machine()
+    before, progress = machine(), Progress(out / "progress.jsonl")
     with tempfile.TemporaryDirectory(prefix="aios-neighbours-") as folder:
         street = Street(ModelStore().resolve(model), Path(folder), quick=quick)
-        rows = asyncio.run(street.all(1 if quick else seeds))
+        rows = asyncio.run(street.all(1 if quick else seeds, progress))
     result = {
         "bench": "neighbours", "model": model, "seeds": seeds, "slots": SLOTS, "quantum": QUANTUM,
         "summary": summary(rows), "rows": rows, **before,
     }  # fmt: skip
     write_result(out, result)
     plot(out / "plot.png", result)
+    progress.over()
 
 
 class Street:
@@ -54,20 +64,27 @@ class Street:
         self._model, self._folder, self._quick = model, folder, quick
         self._states = 0
 
-    async def all(self, seeds: int) -> list[dict[str, Any]]:
+    async def all(self, seeds: int, progress: Progress) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = []
         for seed in range(1, seeds + 1):
             for policy in POLICIES:
-                row: dict[str, Any] = {"policy": policy, "seed": seed}
-                for load in (self._noisy, self._shares, self._flood):
-                    async with self._kernel(policy) as kernel:
-                        row |= await load(kernel, seed)
+                row = progress.find(policy=policy, seed=seed)
+                if row is None:
+                    row = await self._row(policy, seed)
+                    progress.add(row)
                 rows.append(row)
-                print(
-                    f"  seed {seed}, {policy:9} light p99 wait {row['light_wait_p99_s']:.2f} s, "
+                Console().print(
+                    f"seed {seed}, {policy:9} light p99 wait {row['light_wait_p99_s']:.2f} s, "
                     f"Jain {row['jain']:.3f}, interactive p99 wait {row['interactive_wait_p99_s']:.2f} s"
                 )
         return rows
+
+    async def _row(self, policy: str, seed: int) -> dict[str, Any]:
+        row: dict[str, Any] = {"policy": policy, "seed": seed}
+        for load in (self._noisy, self._shares, self._flood):
+            async with self._kernel(policy) as kernel:
+                row |= await load(kernel, seed)
+        return row
 
     @asynccontextmanager
     async def _kernel(self, policy: str) -> AsyncGenerator[Kernel]:
@@ -102,7 +119,7 @@ class Street:
         async def light(number: int) -> None:
             pid = kernel.processes.attach(f"light-{number}", group=f"light-{number}")
             for _ in range(1 if self._quick else 2):
-                await asyncio.sleep(draw.expovariate(0.5))
+                await asyncio.sleep(draw.expovariate(1 / PAUSE_S))
                 waits.append((await ask(kernel, pid, words(draw, 20), 16)).timings.queue_s)
 
         loud = [asyncio.create_task(heavy()) for _ in range(12)]
@@ -151,7 +168,8 @@ class Street:
         calls = [asyncio.create_task(batch(number)) for number in range(12)]
         await asyncio.sleep(2.0)
         pid, waits = kernel.processes.attach("person"), list[float]()
-        for _ in range(4 if self._quick else 12):
+        over, most = time.monotonic() + FLOOD_S, 4 if self._quick else TYPED
+        while len(waits) < most and (time.monotonic() < over or len(waits) < most // 3):
             waits.append((await ask(kernel, pid, words(draw, 15), 12, "interactive")).timings.queue_s)
             await asyncio.sleep(draw.uniform(0.2, 1.0))
         await cancelled(calls)
