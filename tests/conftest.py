@@ -12,7 +12,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure() -> None:
     # How long an example takes says nothing about it: on a busy machine any takes longer now and then.
-    hypothesis.settings.register_profile("untimed", deadline=None)
+    hypothesis.settings.register_profile("untimed", deadline=None, report_multiple_bugs=False)
     hypothesis.settings.load_profile("untimed")
 
 
