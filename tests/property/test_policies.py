@@ -215,6 +215,25 @@ def test_composed_pays_a_relief_back_before_the_next_one() -> None:
     assert [order.index(one) for one in cold] == [0, 10, 20]
 
 
+@given(st.lists(st.integers(0, 20), min_size=1, max_size=12), st.integers(1, 3))
+def test_composed_relieves_the_longest_wait_first_whoever_was_enqueued_first(queued, among) -> None:
+    """As after a change of the policy; every other selection is a relief, for nothing is uncached."""
+    composed = Composed(starve_s=1.0)
+    waiting = [item(n, queued=float(at), resident_tokens=10) for n, at in enumerate(queued)]
+    for each in waiting:
+        composed.enqueue(each, 20.0)
+    for selection in range(len(queued)):
+        fitting = [each for each in waiting if each.id % among == 0]
+        got = composed.select(30.0, lambda each: each.id % among == 0)
+        assert (got is None) == (not fitting)
+        if got is None:
+            break
+        if selection % 2 == 0:
+            assert got.queued == min(each.queued for each in fitting)
+        waiting.remove(got)
+        assert len(composed) == len(waiting)
+
+
 def test_composed_forgets_whom_it_relieved_until_it_comes_again() -> None:
     """It is in the queue of its class too."""
     policy = Composed(starve_s=1.0)

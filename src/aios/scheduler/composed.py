@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
+from itertools import takewhile
 
-from aios.scheduler.counters import Counters, Turns
-from aios.scheduler.gittins import Sizes
-from aios.scheduler.policy import Item, class_rank
+from aios.scheduler.counters import Counters
+from aios.scheduler.gittins import Sizes, level
+from aios.scheduler.policy import CLASSES, Item, class_rank
 from aios.scheduler.pressure import Pressure
-from aios.scheduler.ready import ReadyQueue
+from aios.scheduler.queues import GroupQueues
 
 
 @dataclass(slots=True)
@@ -56,10 +56,9 @@ class Composed:
         self._quantum, self._starve_s, self._relief = max(1, quantum), starve_s, relief
         self._groups = Counters()
         self._known: set[Item] = set()
-        self._queues: dict[tuple[int, str], ReadyQueue] = {}
-        self._turns: dict[int, Turns] = {}
-        self._places: dict[Item, tuple[int, str]] = {}
-        self._waiting = ReadyQueue()
+        self._classes = [GroupQueues(self._groups) for _ in CLASSES]
+        self._waiting: OrderedDict[Item, GroupQueues] = OrderedDict()
+        """Where each is queued; who waits longest comes first."""
         self._programs: dict[str, Program] = {}
         self._sizes: dict[str, Sizes] = {}
         self._pressure = Pressure()
@@ -73,28 +72,37 @@ class Composed:
             self._groups.enter(item.group)
         if item.program not in self._programs:
             self._programs[item.program] = Program(item.kind)
-        if item in self._places:
-            self._take(item)
+        queues = self._classes[class_rank(item)]
+        waiting = self._waiting
+        before = waiting.get(item)
+        if before is not None:
+            if before is not queues:  # it was raised since it was put there
+                before.discard(item)
+        elif waiting and item.queued < next(reversed(waiting)).queued:  # by another policy, before this one
+            self._waiting = waiting = OrderedDict(
+                sorted([*waiting.items(), (item, queues)], key=lambda each: each[0].queued)
+            )
+        waiting[item] = queues
         if self._pressure.came(item):
             self._reorder()
-        rank, group = place = self._places[item] = class_rank(item), item.group
-        if place not in self._queues:
-            self._queues[place] = ReadyQueue()
-            if rank not in self._turns:
-                self._turns[rank] = Turns(self._groups)
-            self._turns[rank].add(group)
-        self._queues[place].push(item, self._key(item))
-        self._waiting.push(item, item.queued)
+        queues.push(item, self._key(item))
 
     def withdraw(self, item: Item) -> None:
-        self._take(item)
+        queues = self._waiting.pop(item, None)
+        if queues is not None:
+            queues.discard(item)
         self._forget(item)
 
     def select(self, now: float, fits: Callable[[Item], bool]) -> Item | None:
-        item = self._overdue(now, fits) or self._best(fits)
-        if item:
-            self._take(item)
-        return item
+        item = self._overdue(now, fits)
+        if item is not None:
+            self._waiting.pop(item).discard(item)
+            return item
+        for queues in self._classes:
+            if queues.groups and (item := queues.pop(fits)) is not None:
+                del self._waiting[item]
+                return item
+        return None
 
     def preempt(self, running: Iterable[Item], now: float) -> list[Item]:
         first = next(self._next(1), None)
@@ -150,20 +158,20 @@ class Composed:
                 self._sizes.setdefault(kind, Sizes()).add(size)
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._waiting)
 
     def level_of(self, item: Item) -> int:
         """Of its program: 0 is served first. Of a program that said what it will do the rank is what is
         left."""
         if item.ahead is not None:
-            return _level(item.ahead)
+            return level(item.ahead)
         before = self._programs.get(item.program)
         age = (before.attained if before else 0.0) + item.attained
         setup = 0 if item.quantum_used else item.uncached  # who generated has its KV; the count is of before
         sizes = self._sizes.get(item.kind)
         if sizes is None:
             sizes = self._sizes[item.kind] = Sizes()
-        return _level(sizes.rank(age, setup))
+        return sizes.level(age, setup)
 
     def _key(self, item: Item) -> tuple[float, ...]:
         """Among items of a class and group."""
@@ -173,8 +181,8 @@ class Composed:
 
     def _reorder(self) -> None:
         """What keys are made of has changed."""
-        for item, place in self._places.items():
-            self._queues[place].push(item, self._key(item))
+        for item, queues in self._waiting.items():
+            queues.push(item, self._key(item))
 
     def _standing(self, item: Item) -> tuple[int, float, int]:
         """Less is better, by rules 1 to 3."""
@@ -186,7 +194,8 @@ class Composed:
         if self._overdue_last or not self._starving(now):
             self._overdue_last = False
             return None
-        found = self._waiting.pop(lambda item: now - item.queued >= self._starve_s and fits(item))
+        overdue = takewhile(lambda item: now - item.queued >= self._starve_s, self._waiting)
+        found = next(filter(fits, overdue), None)
         self._overdue_last = found is not None
         if found:
             self._owed = (1 + self._relief) * found.uncached
@@ -195,44 +204,18 @@ class Composed:
 
     def _starving(self, now: float) -> bool:
         """Somebody is overdue, and the last relief is paid back."""
-        oldest = self._waiting.first()
-        return oldest is not None and now - oldest.queued >= self._starve_s and self._owed <= 0
-
-    def _best(self, fits: Callable[[Item], bool]) -> Item | None:
-        for rank in sorted(self._turns):
-            if item := self._turns[rank].find(partial(self._pop, rank, fits)):
-                return item
-        return None
-
-    def _pop(self, rank: int, fits: Callable[[Item], bool], group: str) -> Item | None:
-        return self._queues[rank, group].pop(fits)
+        if not self._waiting or self._owed > 0:
+            return False
+        return now - next(iter(self._waiting)).queued >= self._starve_s
 
     def _next(self, count: int) -> Iterator[Item]:
         """The first `count` items that wait, as far as rules 1 and 2 and the order in a queue say."""
-        for rank in sorted(self._turns):
-            for group in self._turns[rank].first(count):
-                items = self._queues[rank, group].head(count)
-                count -= len(items)
-                yield from items
-
-    def _take(self, item: Item) -> None:
-        """Out of all queues."""
-        place = self._places.pop(item, None)  # it may have been raised since it was put there
-        if place is None:
-            return
-        self._waiting.discard(item)
-        queue = self._queues[place]
-        queue.discard(item)
-        if not queue:
-            del self._queues[place]
-            self._turns[place[0]].discard(place[1])
+        for queues in self._classes:
+            for item in queues.head(count):
+                count -= 1
+                yield item
 
     def _forget(self, item: Item) -> None:
         if item in self._known:
             self._known.remove(item)
             self._groups.leave(item.group)
-
-
-def _level(tokens: float) -> int:
-    """Four levels for each doubling."""
-    return int(4 * math.log2(max(1.0, tokens)))

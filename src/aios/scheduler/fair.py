@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from aios.scheduler.counters import Counters, Turns
+from aios.scheduler.counters import Counters
 from aios.scheduler.policy import Item
-from aios.scheduler.ready import ReadyQueue
+from aios.scheduler.queues import GroupQueues
 
 
 class Fair:
@@ -25,28 +25,25 @@ class Fair:
         self._quantum = max(1, quantum)
         self._counters = Counters()
         self._known: set[Item] = set()
-        self._queues: dict[str, ReadyQueue] = {}
-        self._turns = Turns(self._counters)
+        self._queues = GroupQueues(self._counters)
+        self._waiting: set[Item] = set()
 
     def enqueue(self, item: Item, now: float) -> None:
         if item not in self._known:
             self._known.add(item)
             self._counters.enter(item.group)
-        if item.group not in self._queues:
-            self._queues[item.group] = ReadyQueue()
-            self._turns.add(item.group)
-        self._queues[item.group].push(item, item.queued)
+        self._waiting.add(item)
+        self._queues.push(item, item.queued)
 
     def withdraw(self, item: Item) -> None:
-        if item.group in self._queues:
-            self._queues[item.group].discard(item)
-            self._prune(item.group)
+        self._waiting.discard(item)
+        self._queues.discard(item)
         self._forget(item)
 
     def select(self, now: float, fits: Callable[[Item], bool]) -> Item | None:
-        item = self._turns.find(lambda group: self._queues[group].pop(fits))
-        if item:
-            self._prune(item.group)
+        item = self._queues.pop(fits)
+        if item is not None:
+            self._waiting.remove(item)
         return item
 
     def preempt(self, running: Iterable[Item], now: float) -> list[Item]:
@@ -54,8 +51,8 @@ class Fair:
             (item for item in running if item.quantum_used >= self._quantum),
             key=lambda item: (-self._counters[item.group], -item.quantum_used, item.id),
         )
-        next_ones = self._turns.first(len(furthest))
-        behind = [self._counters[group] for group in next_ones for _ in self._queues[group]]
+        next_ones = self._queues.first(len(furthest))
+        behind = [self._counters[group] for group in next_ones for _ in self._queues.groups[group]]
         return [
             item for item, least in zip(furthest, behind, strict=False) if least <= self._counters[item.group]
         ]
@@ -71,12 +68,7 @@ class Fair:
         pass
 
     def __len__(self) -> int:
-        return sum(map(len, self._queues.values()))
-
-    def _prune(self, group: str) -> None:
-        if not self._queues[group]:
-            del self._queues[group]
-            self._turns.discard(group)
+        return len(self._waiting)
 
     def _forget(self, item: Item) -> None:
         if item in self._known:

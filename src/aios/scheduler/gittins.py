@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from bisect import bisect_right, insort
 from collections import deque
-from math import inf
+from math import inf, log2
 
 AGES = 4096
-"""Most ages whose rank is remembered."""
+"""Most ages whose level is remembered."""
 
 
 class Sizes:
@@ -29,7 +29,7 @@ class Sizes:
         self._keep = keep
         self._sorted = [(float(base << k), 1.0 / (doublings + 1)) for k in range(doublings + 1)]
         """Sizes and their weights."""
-        self._ranks: dict[tuple[float, float], float] = {}
+        self._levels: dict[tuple[float, float], int] = {}
 
     @property
     def recent(self) -> list[float]:
@@ -40,22 +40,22 @@ class Sizes:
         """A program of this kind ended with so many tokens of work."""
         if len(self._recent) == self._keep:
             self._sorted.remove((self._recent.popleft(), 1.0))
-        self._ranks.clear()
+        self._levels.clear()
         self._recent.append(size)
         insort(self._sorted, (size, 1.0))
 
-    def rank(self, age: float, setup: float = 0.0) -> float:
-        """Tokens; smaller is to be served first. `setup`: tokens of work that come before any of it advances
-        (switching costs in the index: Asawa & Teneketzis 1996). O(sizes) for what is new since the last
-        `add`."""
-        known = self._ranks.get((age, setup))
+    def level(self, age: float, setup: float = 0.0) -> int:
+        """That of the rank. O(sizes) for what is new since the last `add`."""
+        known = self._levels.get((age, setup))
         if known is None:
-            if len(self._ranks) >= AGES:
-                self._ranks.clear()
-            known = self._ranks[age, setup] = self._rank(age, setup)
+            if len(self._levels) >= AGES:
+                self._levels.clear()
+            known = self._levels[age, setup] = level(self.rank(age, setup))
         return known
 
-    def _rank(self, age: float, setup: float) -> float:
+    def rank(self, age: float, setup: float = 0.0) -> float:
+        """Tokens; smaller is to be served first. `setup`: tokens of work that come before any of it advances
+        (switching costs in the index: Asawa & Teneketzis 1996). O(sizes)."""
         survivors = self._sorted[bisect_right(self._sorted, (age, inf)) :]
         if not survivors:
             return setup + max(1.0, age)  # older than anything thinkable: as far to go as it has come
@@ -66,3 +66,8 @@ class Sizes:
             ended += weight
             best = min(best, (done + (alive - ended) * (size - age)) / ended)
         return best
+
+
+def level(tokens: float) -> int:
+    """Of a rank: four levels for each doubling."""
+    return int(4 * log2(max(1.0, tokens)))

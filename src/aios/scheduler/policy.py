@@ -73,7 +73,8 @@ CLASSES: tuple[SchedulingClass, ...] = ("interactive", "normal", "batch", "idle"
 
 def class_rank(item: Item) -> int:
     """0 is the most urgent."""
-    return max(0, CLASSES.index(item.scheduling_class) - item.raised)
+    rank = CLASSES.index(item.scheduling_class)
+    return max(0, rank - item.raised) if item.raised else rank
 
 
 @runtime_checkable
@@ -100,7 +101,8 @@ class Learner(Protocol):
 
 class SchedulingPolicy(Protocol):
     """Order of one core's ready queue. A ready item is `enqueue`d when it becomes ready, and again if what it
-    is ordered by changed, until it is selected or withdrawn; an interrupted one is enqueued again."""
+    is ordered by changed (but not `queued`), until it is selected or withdrawn; an interrupted one is enqueued
+    again."""
 
     name: str
 

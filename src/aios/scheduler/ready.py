@@ -61,15 +61,14 @@ class ReadyQueue:
     def pop(self, fits: Callable[[Item], bool]) -> Item | None:
         """Take out the item with the least key among those that fit."""
         skipped: list[tuple[Any, int, Item]] = []
-        found: Item | None = None
-        while (entry := self._pull()) is not None:
-            if fits(entry[2]):
-                found = entry[2]
-                del self._place[found]
-                break
+        while (entry := self._pull()) is not None and not fits(entry[2]):
             skipped.append(entry)
-        self._line.extendleft(reversed(skipped))  # less than all that are left
-        return found
+        if skipped:
+            self._line.extendleft(reversed(skipped))  # less than all that are left
+        if entry is None:
+            return None
+        del self._place[entry[2]]
+        return entry[2]
 
     def _pull(self) -> tuple[Any, int, Item] | None:
         """The first entry, out of the queue; its item keeps its place."""

@@ -378,7 +378,7 @@ class Scheduler:
         for item in waiting:
             self.policy.withdraw(item)
         self.policy = self.policy.under(policy, self._runs) if isinstance(self.policy, Shares) else policy
-        for item in waiting:
+        for item in sorted(waiting, key=lambda item: item.queued):
             self.policy.enqueue(item, now)
         self._bus.publish(PolicyChanged(core=self.core.name, policy=policy.name))
         self._dispatch(arrived=True)

@@ -55,7 +55,7 @@ class Run(msgspec.Struct, eq=False):
     prefilled: int = 0
     task: asyncio.Task[None] | None = None
     leaving: Literal["quantum", "pause", ""] = ""
-    unread: list[Step | AiosError] = msgspec.field(default_factory=list[Step | AiosError])
+    unread: list[Step | AiosError] = []
     reader: asyncio.Future[None] | None = None
 
     def hand(self, step: Step | AiosError) -> None:
