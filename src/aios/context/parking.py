@@ -41,7 +41,8 @@ class Parking:
         """An extent for a context of `tokens` tokens, made by giving up what is worth least; None if it can't
         be. And what to do before it is used. Entries on which the plan counts already (`planned`) stay as they
         are; those that it writes to files are added to them."""
-        size, ops = self._worth.size(tokens), list[KvOp]()
+        size = self._worth.size(tokens)
+        ops: list[KvOp] = []
         if size > self.extents.size:
             return None, ops
         while (extent := self.extents.allocate(size)) is None:

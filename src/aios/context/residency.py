@@ -78,7 +78,9 @@ class Residency:
         free = [s for s, entry in enumerate(self._slots) if entry is None or not entry.running]
         if len(free) < sequence.width:
             return None
-        contexts, seats, planned = sequence.contexts, list[Seat](), set[Entry]()
+        seats: list[Seat] = []
+        planned: set[Entry] = set()
+        contexts = sequence.contexts
         for i in range(sequence.width):
             context = contexts[i] if i < len(contexts) else []
             seats.append(self._seat(sequence, context, free, planned))
@@ -184,7 +186,7 @@ class Residency:
     def park_all(self) -> list[KvOp]:
         """The same for all, as far as there is room."""
         idle = [slot for slot, entry in enumerate(self._slots) if entry and not entry.running]
-        planned = set[Entry]()
+        planned: set[Entry] = set()
         return [op for slot in idle for op in self._vacate(slot, planned)]
 
     def lost(self) -> None:

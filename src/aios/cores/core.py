@@ -71,7 +71,7 @@ class Capabilities:
 class Branch(msgspec.Struct):
     """One of several ways in which a sequence goes on at once, and the slot in which it does."""
 
-    generated: list[int] = msgspec.field(default_factory=list[int])
+    generated: list[int] = []
     slot: int = -1
 
 
@@ -91,13 +91,13 @@ class Sequence(msgspec.Struct, eq=False):
     pid: int
     group: str
     choice: int = 0
-    tokens: list[int] = msgspec.field(default_factory=list[int])
-    generated: list[int] = msgspec.field(default_factory=list[int])
+    tokens: list[int] = []
+    generated: list[int] = []
     kv: int = 0
     prefilled: int = 0
     state: Any = None
     width: int = 1
-    branches: list[Branch] = msgspec.field(default_factory=list[Branch])
+    branches: list[Branch] = []
 
     @property
     def contexts(self) -> list[list[int]]:

@@ -25,13 +25,13 @@ from aios.syscalls import (
 class _Tool(msgspec.Struct):
     id: str = ""
     name: str = ""
-    arguments: list[str] = msgspec.field(default_factory=list[str])
+    arguments: list[str] = []
 
 
 class _Choice(msgspec.Struct):
-    content: list[str] = msgspec.field(default_factory=list[str])
-    tools: dict[int, _Tool] = msgspec.field(default_factory=dict[int, _Tool])
-    logprobs: list[TokenLogprob] = msgspec.field(default_factory=list[TokenLogprob])
+    content: list[str] = []
+    tools: dict[int, _Tool] = {}
+    logprobs: list[TokenLogprob] = []
     reason: FinishReason | None = None
 
 

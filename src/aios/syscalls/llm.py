@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import msgspec
-
 from aios.syscalls.base import Call, Record, SchedulingClass
 
 Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
@@ -44,7 +42,7 @@ class Message(Record, frozen=True):
 class FunctionSpec(Record, frozen=True):
     name: str
     description: str = ""
-    parameters: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
+    parameters: dict[str, Any] = {}
     """JSON Schema of the arguments (an object); empty means no arguments are described."""
 
 
@@ -80,7 +78,7 @@ class Sampling(Record, frozen=True):
     frequency_penalty: float = 0.0
     repetition_penalty: float = 1.0
     seed: int | None = None
-    logit_bias: dict[int, float] = msgspec.field(default_factory=dict[int, float])
+    logit_bias: dict[int, float] = {}
     num_beams: int = 1
     length_penalty: float = 1.0
 
@@ -204,7 +202,7 @@ class Generate(Call[Completion], frozen=True, tag="llm.generate"):
     deadline_s: float | None = None
     """Seconds from arrival after which the call fails with `DeadlineExceeded`."""
     idempotency_key: str | None = None
-    extra: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
+    extra: dict[str, Any] = {}
     """Parameters that this kernel does not know, passed on to endpoint cores as they are."""
 
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-import msgspec
-
 from aios.syscalls.base import Record
 
 Kind = Literal["file", "dir", "link"]
@@ -29,7 +27,7 @@ class Stat(Record, frozen=True):
     author: str = ""
     """Who made the newest version."""
     tags: tuple[str, ...] = ()
-    about: dict[str, str] = msgspec.field(default_factory=dict[str, str])
+    about: dict[str, str] = {}
     """Free metadata."""
     target: str = ""
     """Of a link: where it leads."""
@@ -162,7 +160,7 @@ class Filter(Record, frozen=True):
 
     under: str = "/"
     tags: tuple[str, ...] = ()
-    about: dict[str, str] = msgspec.field(default_factory=dict[str, str])
+    about: dict[str, str] = {}
     after: float | None = None
     """Changed at or after."""
     before: float | None = None
@@ -176,7 +174,7 @@ class Hit(Record, frozen=True):
 
     stat: Stat
     score: float = 0.0
-    ranks: dict[str, int] = msgspec.field(default_factory=dict[str, int])
+    ranks: dict[str, int] = {}
     passage: str = ""
 
 

@@ -47,7 +47,7 @@ class Profile(Record, frozen=True):
     """Host names that may be reached (`*.example.org`), through a proxy and nothing else; none: no network."""
     readable: tuple[Mount, ...] = ()
     """Folders besides its own that it may read."""
-    env: dict[str, str] = {}  # noqa: RUF012
+    env: dict[str, str] = {}
     """Variables besides PATH, HOME, LANG and TMPDIR; nothing of the host's environment is seen."""
 
 
@@ -65,7 +65,7 @@ class Tool(Record, frozen=True):
 
     name: str
     description: str = ""
-    parameters: dict[str, Any] = {}  # noqa: RUF012
+    parameters: dict[str, Any] = {}
     """JSON Schema of the arguments (an object)."""
     result: dict[str, Any] | None = None
     """JSON Schema of the result; None: anything."""
@@ -99,11 +99,11 @@ class ToolSource(Record, frozen=True):
     command: str = ""
     """mcp: the program of a server over stdio, with `args` and `env`, in `cwd`."""
     args: tuple[str, ...] = ()
-    env: dict[str, str] = {}  # noqa: RUF012
+    env: dict[str, str] = {}
     cwd: str | None = None
     url: str = ""
     """mcp: address of a server over HTTP. openapi: the service, if not the first of its description."""
-    headers: dict[str, str] = {}  # noqa: RUF012
+    headers: dict[str, str] = {}
     """mcp over HTTP, openapi: sent with each request."""
     timeout_s: float = 60.0
     """mcp, openapi: of one call, seconds."""
