@@ -5,6 +5,7 @@ import itertools
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -248,12 +249,13 @@ TestResidency.settings = settings(max_examples=150, stateful_step_count=40, dead
 class Machine:
     """A residency with room for `ram` contexts of about 50 tokens in RAM, and as many in files."""
 
-    def __init__(self, folder: Path, slots: int, ram: int = 1) -> None:
+    def __init__(self, folder: Path, slots: int, ram: int = 1, *, swap: bool = True) -> None:
         self.hardware, size = Hardware(), ram * 60 * PER_TOKEN
         spec = ContextSpec(bytes_base=64, bytes_per_token=PER_TOKEN, ram_bytes=size, keeper=self.hardware)
         self.space = SwapSpace(Store(folder), "core", size)
         clock = itertools.count()
-        self.residency = Residency(spec, slots, EventBus(), swap=self.space, now=lambda: float(next(clock)))
+        space = self.space if swap else None
+        self.residency = Residency(spec, slots, EventBus(), swap=space, now=lambda: float(next(clock)))
         self.ids = itertools.count(1)
 
     def enter(self, pid: int, tokens: list[int]) -> Sequence:
@@ -298,3 +300,22 @@ def test_a_file_that_is_still_to_be_written_makes_no_room_for_another(tmp_path):
         machine.hardware.apply(op)
     assert {entry.file for entry in machine.residency.parking.entries if entry.file} == set(tmp_path.iterdir())
     assert machine.space.used > 0
+
+
+@pytest.mark.parametrize(("ann_s", "bob_s", "kept"), [(5.0, 10_000.0, 1), (10_000.0, 5.0, 2)])
+def test_of_two_contexts_with_room_for_one_that_is_kept_which_is_wanted_sooner(tmp_path, ann_s, bob_s, kept):
+    """Whether it is in RAM already or leaves its slot just now."""
+    machine = Machine(tmp_path, slots=1, swap=False)
+    for pid, away_s in ((1, ann_s), (2, bob_s), (3, 1.0)):
+        machine.over(machine.run(pid, [2000 + pid, *range(50)]))
+        machine.residency.declare(pid, away_s)
+    places = {pid: machine.residency.place_of(pid)[0] for pid in (1, 2)}
+    assert places == {kept: "parked", 3 - kept: "dropped"}
+
+
+def test_who_is_wanted_sooner_goes_to_a_file_rather_than_that_another_is_lost(tmp_path):
+    machine = Machine(tmp_path, slots=1)
+    for pid, away_s in ((1, 5.0), (2, 10_000.0), (3, 1.0)):
+        machine.over(machine.run(pid, [2000 + pid, *range(50)]))
+        machine.residency.declare(pid, away_s)
+    assert [machine.residency.place_of(pid)[0] for pid in (1, 2)] == ["swapped", "parked"]

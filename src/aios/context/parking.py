@@ -37,11 +37,11 @@ class Parking:
     def entries(self) -> Iterable[Entry]:
         return [*self._parked, *self._swapped]
 
-    def room(self, tokens: int, now: float, planned: set[Entry]) -> tuple[Extent | None, list[KvOp]]:
-        """An extent for a context of `tokens` tokens, made by giving up what is worth least; None if it can't
-        be. And what to do before it is used. Entries on which the plan counts already (`planned`) stay as they
-        are; those that it writes to files are added to them."""
-        size = self._worth.size(tokens)
+    def room(self, entry: Entry, now: float, planned: set[Entry]) -> tuple[Extent | None, list[KvOp]]:
+        """An extent for `entry`, made by giving up what is worth least, if that goes on in a file or is worth
+        less than `entry`; None if that does not do. And what to do before it is used. Entries on which the plan
+        counts already (`planned`) stay as they are; those that it writes to files are added to them."""
+        size, mine = self._worth.size(len(entry.tokens)), self._worth.in_ram(entry, now)
         ops: list[KvOp] = []
         if size > self.extents.size:
             return None, ops
@@ -50,7 +50,10 @@ class Parking:
             least = min(victims, key=lambda each: self._worth.in_ram(each, now), default=None)
             if least is None:
                 break
-            ops += self._evict(least, now, planned)
+            ops += self._copied(least, now, planned)
+            if least.file is None and self._worth.in_ram(least, now) > mine:
+                break
+            self._evict(least)
         return extent, ops
 
     def park(self, entry: Entry, extent: Extent) -> None:
@@ -111,23 +114,26 @@ class Parking:
                 self._moved(least, "dropped")
         return True
 
-    def _evict(self, entry: Entry, now: float, planned: set[Entry]) -> list[KvOp]:
-        """Out of RAM, into a file if it has none yet."""
-        ops: list[KvOp] = []
-        extent, size = entry.extent, self._worth.size(len(entry.tokens))
-        if entry.file is None and extent and self.swap and self._worth.swappable(entry):
-            if self.make_file_room(entry, size, now, planned):
-                entry.file = self.swap.reserve(size, entry.pid)
-            if entry.file:
-                ops.append(SwapOut(extent, entry.file))
-                planned.add(entry)
+    def _copied(self, entry: Entry, now: float, planned: set[Entry]) -> list[KvOp]:
+        """What to do for it to have a file, if it has none yet and can have one."""
+        if entry.file or not (entry.extent and self.swap and self._worth.swappable(entry)):
+            return []
+        size = self._worth.size(len(entry.tokens))
+        if self.make_file_room(entry, size, now, planned):
+            entry.file = self.swap.reserve(size, entry.pid)
+        if entry.file is None:
+            return []
+        planned.add(entry)
+        return [SwapOut(entry.extent, entry.file)]
+
+    def _evict(self, entry: Entry) -> None:
+        """Out of RAM: into its file, if it has one."""
         if entry.file is None:
             self._moved(entry, "dropped")
-            return ops
+            return
         self._parked.discard(entry)
-        if extent:
-            self.extents.free(extent)
+        if entry.extent:
+            self.extents.free(entry.extent)
             entry.extent = None
         self._swapped.add(entry)
         self._moved(entry, "swapped")
-        return ops

@@ -269,7 +269,7 @@ class Residency:
             return []
         self._slots[slot] = None
         entry.slot = None
-        extent, ops = self.parking.room(len(entry.tokens), self._now(), planned)
+        extent, ops = self.parking.room(entry, self._now(), planned)
         if extent is None:
             self._left_ram(entry, "dropped")
             return ops
@@ -308,11 +308,11 @@ class Residency:
 
     def _share(self, slot: int, group: str, tokens: list[int], planned: set[Entry]) -> list[KvOp]:
         """Keep what is now in `slot` as an entry of the group's own."""
-        extent, ops = self.parking.room(len(tokens), self._now(), planned)
-        if extent is None:
-            return ops
         entry = Entry(next(self._ids), 0, group, tokens, len(tokens))
         self._use(entry)
+        extent, ops = self.parking.room(entry, self._now(), planned)
+        if extent is None:
+            return ops
         self._list(entry)
         self.parking.park(entry, extent)
         self._trie(entry.group).insert(tokens, entry)
