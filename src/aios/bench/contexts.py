@@ -39,6 +39,9 @@ AGENTS = 12
 RAM_MB = 24
 """Of parking memory: room for about three contexts of the middle of a session."""
 LENGTHS = (256, 1024, 1900)
+"""Tokens of the conversation that comes back, about; the row says how many they were."""
+AROUND = 190
+"""Of these are not its user's words: instructions, answer, template. A word is a token."""
 
 
 def run(
@@ -99,30 +102,33 @@ async def restarts(model: Path, folder: Path, repeats: int) -> list[dict[str, An
     for length in LENGTHS:
         for kept in (True, False):
             times: list[float] = []
+            tokens = 0
             for repeat in range(repeats):
                 state = folder / f"restart-{length}-{kept}-{repeat}"
-                times.append(await _come_back(model, state, length, kept=kept))
-            row = {"tokens": length, "kept": kept, "first_token_s": statistics.median(times)}
+                took, tokens = await _come_back(model, state, length, kept=kept)
+                times.append(took)
+            row = {"tokens": tokens, "kept": kept, "first_token_s": statistics.median(times)}
             rows.append({**row, "range": [min(times), max(times)]})
             how = "swapped" if kept else "lost"
-            print(f"  after a restart, {length} tokens, {how:7} {row['first_token_s']:.3f} s")
+            print(f"  after a restart, {tokens} tokens, {how:7} {row['first_token_s']:.3f} s")
     return rows
 
 
-async def _come_back(model: Path, state: Path, length: int, *, kept: bool) -> float:
+async def _come_back(model: Path, state: Path, length: int, *, kept: bool) -> tuple[float, int]:
+    """Seconds, and tokens of the prompt."""
     core = {"name": "main", "model": str(model), "slots": 2, "context": 2048}
     settings = parse(
         {"state": {"dir": str(state)}, "cores": [core], "context": {"swap_mb": 1024.0 if kept else 0.0}}
     )
-    text = " ".join(WORDS[(i * i + length) % len(WORDS)] for i in range(length // 2))
+    text = " ".join(WORDS[(i * i + length) % len(WORDS)] for i in range(length - AROUND))
     talk = [Message(role="system", content=INSTRUCTIONS), Message(role="user", content=text)]
     async with Kernel(settings) as kernel:
         talk.append(Message(role="assistant", content=(await _ask(kernel, talk)).choices[0].content))
     talk.append(Message(role="user", content="Go on."))
     async with Kernel(settings) as kernel:
         began = time.perf_counter()
-        await _ask(kernel, talk)
-        return time.perf_counter() - began
+        tokens = (await _ask(kernel, talk)).usage.prompt_tokens
+        return time.perf_counter() - began, tokens
 
 
 async def _ask(kernel: Kernel, talk: Sequence[Message]) -> Completion:
