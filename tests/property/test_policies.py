@@ -215,6 +215,63 @@ def test_composed_pays_a_relief_back_before_the_next_one() -> None:
     assert [order.index(one) for one in cold] == [0, 10, 20]
 
 
+@pytest.mark.parametrize("policy", [Fifo, RoundRobin])
+def test_who_is_raised_keeps_its_place_where_classes_count_for_nothing(policy) -> None:
+    ready, first = policy(), item(1, queued=1.0)
+    for each in (first, item(2, queued=2.0)):
+        ready.enqueue(each, 2.0)
+    first.raised = 1
+    ready.enqueue(first, 3.0)
+    assert ready.select(3.0, lambda _: True) is first
+
+
+@pytest.mark.parametrize("policy", [Composed, ProgramService])
+def test_service_counts_for_the_program_of_a_call_that_was_cancelled_while_it_waited(policy) -> None:
+    scheduler, call = policy(), item(1, program="p")
+    scheduler.enqueue(call, 0.0)
+    scheduler.select(0.0, lambda _: True)
+    call.attained = 50_000
+    scheduler.left(call, 1.0, ended=False)
+    scheduler.enqueue(call, 1.0)
+    scheduler.left(call, 2.0, ended=True)
+    scheduler.withdraw(call)
+    assert len(scheduler) == 0
+    again, other = item(2, program="p"), item(3, program="q")
+    for each in (again, other):
+        scheduler.enqueue(each, 3.0)
+    assert scheduler.level_of(again) > scheduler.level_of(other)
+
+
+def test_inside_a_group_composed_serves_the_highest_priority_less_nice_first() -> None:
+    composed = Composed()
+    fields = ({"nice": 19}, {}, {"priority": 5}, {"nice": -20}, {"group": "h", "nice": 19})
+    for number, given_ in enumerate(fields, 1):
+        composed.enqueue(item(number, queued=float(number), **given_), 6.0)
+    composed.charge(item(6), 1, 6.0)  # the others' group had a token, h none
+    chosen = [composed.select(6.0, lambda _: True) for _ in fields]
+    assert [each.id for each in chosen if each] == [5, 4, 3, 2, 1]
+
+
+def test_composed_looks_at_all_who_wait_anew_only_as_often_as_what_it_knows_doubles() -> None:
+    composed, looked = Composed(), [0]
+    waiting = item(0, queued=1.0, kind="k")
+
+    class Watched(type(waiting)):
+        @property
+        def uncached(self) -> int:
+            looked[0] += 1
+            return 10
+
+    composed.enqueue(Watched(**{name: getattr(waiting, name) for name in waiting.__struct_fields__}), 1.0)
+    for number in range(1, 1001):
+        done = item(number, kind="k", program=f"q{number}", quantum_used=1, attained=number)
+        composed.enqueue(done, 2.0)
+        composed.withdraw(done)
+        composed.left(done, 2.0, ended=True)
+        composed.retire(f"q{number}")
+    assert 1 < looked[0] <= 1 + 10
+
+
 @given(st.lists(st.integers(0, 20), min_size=1, max_size=12), st.integers(1, 3))
 def test_composed_relieves_the_longest_wait_first_whoever_was_enqueued_first(queued, among) -> None:
     """As after a change of the policy; every other selection is a relief, for nothing is uncached."""

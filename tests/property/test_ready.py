@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aios.scheduler.policy import Item
-from aios.scheduler.ready import ReadyQueue
+from aios.scheduler.ready import SLACK, ReadyQueue
 
 steps = st.lists(
     st.one_of(
@@ -26,6 +26,15 @@ def item(number: int) -> Item:
         id=number, pid=number, program="p", group="g", scheduling_class="normal", nice=0, priority=0,
         arrival=0.0, queued=0.0, context_tokens=1,
     )  # fmt: skip
+
+
+def test_what_moves_again_and_again_leaves_nothing_behind() -> None:
+    queue, items = ReadyQueue(), [item(number) for number in range(10)]
+    for round in range(1000):
+        for each in items:
+            queue.push(each, (each.id * 7 + round) % 13)
+    assert len(queue._line) + len(queue._heap) <= 2 * len(items) + SLACK
+    assert queue.head(10) == sorted(items, key=lambda each: ((each.id * 7 + 999) % 13, each.id))
 
 
 @settings(deadline=None)

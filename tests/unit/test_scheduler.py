@@ -367,6 +367,36 @@ async def test_who_waits_too_long_is_raised_class_by_class_and_told_of():
             call.cancel()
 
 
+@pytest.mark.parametrize("policy", [Fifo, Priority, Composed])
+async def test_a_core_that_got_room_and_told_nobody_serves_all_who_wait(policy):
+    """As an endpoint does whose window opens again after a refusal: raised calls get their slots then."""
+    async with bench(1, policy(), patience_s=0.02, length=20) as b:
+        for id in range(1, 7):
+            b.call(id, pid=id, scheduling_class="batch")
+        await until(lambda: b.scheduler.running == 1)
+        b.core.capacity = 4
+        await until(lambda: b.scheduler.running == 4)
+        await b.core.tick(60)
+        assert [call.result() for call in b.calls] == [20] * 6
+        assert set(b.core.order) == {1, 2, 3, 4, 5, 6}
+        assert b.core.most == 4
+        assert b.scheduler.running == b.scheduler.waiting == 0
+
+
+async def test_what_a_call_was_given_counts_when_it_is_cancelled_while_it_waits():
+    policy = Composed(quantum=2)
+    async with bench(1, policy, length=8) as b:
+        b.call(1, pid=1, program="a")
+        await b.core.tick(1)
+        b.call(2, pid=2, program="b", scheduling_class="interactive")
+        await b.core.tick(2)
+        assert b.core.order == [1, 2]
+        b.calls[0].cancel()
+        await until(lambda: b.scheduler.waiting == 0)
+        assert policy.attained("a") > 0
+        b.calls[1].cancel()
+
+
 async def test_calls_under_policies_of_their_choice_run_and_outlive_a_change_of_the_cores():
     async with bench(1, Fifo()) as b:
         held = b.call(1)

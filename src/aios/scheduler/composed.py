@@ -26,7 +26,8 @@ class Composed:
     """Four rules, each only among those that the one before leaves equal:
 
     1. class: `interactive` before `normal` before `batch` before `idle`;
-    2. groups: the one that had the fewest tokens for its weight (`Counters`, as in `fair`);
+    2. groups: the one that had the fewest tokens for its weight (`Counters`, as in `fair`); inside a group the
+       highest `priority` less `nice`;
     3. programs: the least Gittins rank of the program's attained service, with its missing KV as the cost of
        switching to it, in levels, four for each doubling (`Sizes`); of a program that declared its plan,
        the least work left, which is its Gittins rank when sizes are known;
@@ -146,8 +147,12 @@ class Composed:
         if over and over.attained:
             sizes = self._sizes.setdefault(over.kind, Sizes())
             sizes.add(over.attained)
-            if len(sizes.recent).bit_count() == 1:  # twice as much is known as when all were ordered last
+            if sizes.count.bit_count() == 1:  # twice as much is known as when all were ordered last
                 self._reorder()
+
+    def attained(self, program: str) -> float:
+        """Tokens of work that its ended calls took."""
+        return self._programs[program].attained if program in self._programs else 0.0
 
     def learned(self) -> dict[str, list[float]]:
         return {kind: sizes.recent for kind, sizes in self._sizes.items() if sizes.recent}
@@ -175,19 +180,20 @@ class Composed:
 
     def _key(self, item: Item) -> tuple[float, ...]:
         """Among items of a class and group."""
+        urgency = item.nice - item.priority
         if self._pressure.high:
-            return -item.resident_tokens, item.queued
-        return self.level_of(item), -(item.path or 0.0), -item.resident_tokens, item.queued
+            return urgency, -item.resident_tokens, item.queued
+        return urgency, self.level_of(item), -(item.path or 0.0), -item.resident_tokens, item.queued
 
     def _reorder(self) -> None:
         """What keys are made of has changed."""
         for item, queues in self._waiting.items():
             queues.push(item, self._key(item))
 
-    def _standing(self, item: Item) -> tuple[int, float, int]:
+    def _standing(self, item: Item) -> tuple[int, float, int, int]:
         """Less is better, by rules 1 to 3."""
         level = 0 if self._pressure.high else self.level_of(item)
-        return class_rank(item), self._groups[item.group], level
+        return class_rank(item), self._groups[item.group], item.nice - item.priority, level
 
     def _overdue(self, now: float, fits: Callable[[Item], bool]) -> Item | None:
         """Whom to relieve: who waited too long, in every other selection at most."""

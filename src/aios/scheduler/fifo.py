@@ -11,5 +11,5 @@ class Fifo(KeyedPolicy):
 
     name = "fifo"
 
-    def key(self, item: Item) -> int:
-        return 0  # equals are served in the order in which they came
+    def key(self, item: Item) -> float:
+        return item.queued

@@ -25,6 +25,8 @@ class Sizes:
     nobody to end. At most `keep` sizes are remembered, the newest."""
 
     def __init__(self, *, base: int = 512, doublings: int = 10, keep: int = 256) -> None:
+        self.count = 0
+        """How many there ever were."""
         self._recent: deque[float] = deque()
         self._keep = keep
         self._sorted = [(float(base << k), 1.0 / (doublings + 1)) for k in range(doublings + 1)]
@@ -41,6 +43,7 @@ class Sizes:
         if len(self._recent) == self._keep:
             self._sorted.remove((self._recent.popleft(), 1.0))
         self._levels.clear()
+        self.count += 1
         self._recent.append(size)
         insort(self._sorted, (size, 1.0))
 

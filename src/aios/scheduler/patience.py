@@ -11,13 +11,14 @@ from aios.scheduler.policy import Item, class_rank
 
 class Patience:
     """After each `patience_s` seconds of waiting a call counts as one of the next better class. `waiting()`:
-    who waits; `raised(item, now)` is told of each."""
+    who waits; `raised(items, now)` is told of all at once, and is asked in any case: a core may have got room
+    that nobody told of."""
 
     def __init__(
         self,
         patience_s: float,
         waiting: Callable[[], Iterable[Item]],
-        raised: Callable[[Item, float], None],
+        raised: Callable[[list[Item], float], None],
     ) -> None:
         self._patience_s, self._waiting, self._raised = patience_s, waiting, raised
 
@@ -26,7 +27,10 @@ class Patience:
         while True:
             await asyncio.sleep(self._patience_s / 4)
             now = time.monotonic()
-            for item in tuple(self._waiting()):
-                if now - item.queued >= self._patience_s * (item.raised + 1) and class_rank(item):
-                    item.raised += 1
-                    self._raised(item, now)
+            found = [item for item in self._waiting() if self._due(item, now)]
+            for item in found:
+                item.raised += 1
+            self._raised(found, now)
+
+    def _due(self, item: Item, now: float) -> bool:
+        return now - item.queued >= self._patience_s * (item.raised + 1) and class_rank(item) > 0

@@ -47,8 +47,7 @@ class ProgramService:
 
     def withdraw(self, item: Item) -> None:
         for queue in self._queues:
-            if queue.discard(item):
-                self._start.pop(item, None)
+            queue.discard(item)
 
     def select(self, now: float, fits: Callable[[Item], bool]) -> Item | None:
         self._promote(now)

@@ -11,6 +11,9 @@ from typing import Any
 
 from aios.scheduler.policy import Item
 
+SLACK = 64
+"""Entries of items that left or moved that may stay, besides as many as there are items."""
+
 
 class ReadyQueue:
     """Items in the order of their keys, equals in the order in which they came; one can leave from the middle.
@@ -37,6 +40,8 @@ class ReadyQueue:
     def push(self, item: Item, key: Any) -> None:
         """Add `item`, or move it if it is there."""
         number = self._place[item] = next(self._count)
+        if len(self._line) + len(self._heap) > 2 * len(self._place) + SLACK:
+            self._compact()
         entry = (key, number, item)
         if not self._line or self._line[-1] < entry:
             self._line.append(entry)
@@ -79,6 +84,13 @@ class ReadyQueue:
             else:
                 heapq.heappop(self._heap)
         return entry
+
+    def _compact(self) -> None:
+        """Let go of entries whose item left or moved."""
+        place = self._place
+        self._line = deque(entry for entry in self._line if place.get(entry[2]) == entry[1])
+        self._heap = [entry for entry in self._heap if place.get(entry[2]) == entry[1]]
+        heapq.heapify(self._heap)
 
     def _least(self) -> tuple[Any, int, Item] | None:
         """The first entry, once those whose item left or moved are out of the way."""

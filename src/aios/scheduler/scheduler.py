@@ -182,6 +182,8 @@ class Scheduler:
         self._held.pop(run.item, None)
         self._places.forget(run.item)
         self.contexts.seating.exit(run.sequence)
+        if run.task is None and not run.over:  # what it was given counts
+            self.policy.left(run.item, time.monotonic(), ended=True)
         self.policy.withdraw(run.item)
         if run.task and not run.task.done():
             run.task.cancel()  # its end frees the slot
@@ -225,8 +227,7 @@ class Scheduler:
         seat = self.contexts.seating.seat(run.sequence)
         assert seat is not None  # slots and runs are counted together
         assert self._tasks is not None
-        run.slot, run.leaving = seat.slot, ""
-        run.item.quantum_used = 0
+        run.slot, run.leaving, run.item.quantum_used = seat.slot, "", 0
         run.ticket.queue_s += now - run.item.queued
         self._running[run.item] = run
         self._places.take(run.item)
@@ -264,8 +265,7 @@ class Scheduler:
             self._vacate(run, last)
 
     def _account(self, run: Run, step: Delta) -> None:
-        now = time.monotonic()
-        item = run.item
+        now, item = time.monotonic(), run.item
         if item.quantum_used == 0:
             run.ticket.first_token = run.ticket.first_token or now
             who = {"pid": item.pid, "call": run.ticket.call_id, "generated": item.generated}
@@ -294,8 +294,8 @@ class Scheduler:
         self.contexts.seating.leave(run.sequence)
         run.task = None
         generated = len(run.sequence.generated)
-        stays = isinstance(last, Yielded) and item in self._runs
-        self.policy.left(item, time.monotonic(), ended=not stays)
+        run.over = not isinstance(last, Yielded) or item not in self._runs
+        self.policy.left(item, time.monotonic(), ended=run.over)
         if isinstance(last, Yielded):
             why = "core_lost" if last.why == "core_lost" else run.leaving or "quantum"
             run.ticket.interrupts += 1
@@ -304,15 +304,14 @@ class Scheduler:
                     pid=item.pid, call=call_id, core=self.core.name, slot=run.slot, why=why, generated=generated
                 )
             )  # fmt: skip
-            if stays:
+            if not run.over:
                 self._make_ready(run)
         else:
             if isinstance(last, Ended):
                 self._lengths.learn(item.pid, item.kind, generated)
                 self._service_s += 0.1 * (run.ticket.run_s - self._service_s)
-            reason = "ended" if isinstance(last, Ended) else "failed" if last else "cancelled"
-            if isinstance(last, Delta):
-                reason = "cancelled"
+            failed = "failed" if isinstance(last, AiosError) else "cancelled"
+            reason = "ended" if isinstance(last, Ended) else failed
             self._bus.publish(
                 Finished(
                     pid=item.pid, call=call_id, core=self.core.name, slot=run.slot, generated=generated,
@@ -328,15 +327,16 @@ class Scheduler:
             run.leaving = why
             self.core.interrupt(run.sequence)
 
-    def _raised(self, item: Item, now: float) -> None:
-        self.policy.enqueue(item, now)
-        self._bus.publish(
-            Promoted(
-                pid=item.pid, call=self._runs[item].ticket.call_id, core=self.core.name,
-                waited_s=now - item.queued, scheduling_class=CLASSES[class_rank(item)],
-            )
-        )  # fmt: skip
-        self._dispatch(arrived=True)
+    def _raised(self, items: list[Item], now: float) -> None:
+        for item in items:
+            self.policy.enqueue(item, now)
+            self._bus.publish(
+                Promoted(
+                    pid=item.pid, call=self._runs[item].ticket.call_id, core=self.core.name,
+                    waited_s=now - item.queued, scheduling_class=CLASSES[class_rank(item)],
+                )
+            )  # fmt: skip
+        self._dispatch(arrived=bool(items))
 
     def _ready_items(self) -> list[Item]:
         return [item for item in self._runs if item not in self._running and item not in self._held]

@@ -46,7 +46,7 @@ class Ticket(msgspec.Struct):
 
 class Run(msgspec.Struct, eq=False):
     """One submitted sequence: its item in the policy, its task while it is in a slot, its unread steps and
-    who waits for them. `prefilled`: tokens of prefill charged so far."""
+    who waits for them. `prefilled`: tokens of prefill charged so far. `over`: it left its slot for good."""
 
     sequence: Sequence
     ticket: Ticket
@@ -55,6 +55,7 @@ class Run(msgspec.Struct, eq=False):
     prefilled: int = 0
     task: asyncio.Task[None] | None = None
     leaving: Literal["quantum", "pause", ""] = ""
+    over: bool = False
     unread: list[Step | AiosError] = []
     reader: asyncio.Future[None] | None = None
 
