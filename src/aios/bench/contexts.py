@@ -16,7 +16,7 @@ from typing import Any
 from aios.bench.drive import Row
 from aios.bench.interrupts import Answers
 from aios.bench.modes import BACKOFF, Setup, served
-from aios.bench.report import machine, write_result
+from aios.bench.report import machine, save_figure, spread, write_result
 from aios.bench.sessions import INSTRUCTIONS, WORDS, plans, run_sessions
 from aios.config import parse
 from aios.errors import ConfigError
@@ -139,51 +139,71 @@ async def _ask(kernel: Kernel, talk: Sequence[Message]) -> Completion:
 
 
 def plot(path: Path, result: dict[str, Any]) -> None:
-    """Makespan and KV hits by what becomes of contexts; time to the first token after a restart."""
-    pyplot = plotting()
-    figure, (exact, left, right) = pyplot.subplots(1, 3, figsize=(17, 4.4))
+    """Answers that were the same; makespan and KV hits by what becomes of contexts; time to the first token
+    after a restart."""
+    figure, (exact, left, right) = plotting().subplots(1, 3, figsize=(18, 4.8))
     _plot_exact(exact, result["exact"])
     _plot_pressure(left, result)
     _plot_restarts(right, result["restart"])
-    figure.tight_layout()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
-    pyplot.close(figure)
+    figure.suptitle(result["model"])
+    save_figure(figure, path)
 
 
 def _plot_exact(axes: Any, rows: Sequence[dict[str, Any]]) -> None:
-    bars = axes.barh([row["kind"] for row in rows], [100 * row["exact"] / row["answers"] for row in rows])
-    axes.bar_label(
-        bars, [f"BLEU {row['bleu']:.3f}, {row['interrupts']} interrupts" for row in rows], fontsize=8,
-        label_type="center", color="white",
-    )  # fmt: skip
+    """Where nothing was interrupted, an empty bar: sameness says nothing there."""
+    whole = [100 * row["exact"] / row["answers"] for row in rows]
+    bars = axes.barh([row["kind"] for row in rows], whole)
+    for bar, row in zip(bars, rows, strict=True):
+        if not row["interrupts"]:
+            bar.set(facecolor="white", edgecolor="0.6", linestyle="--")
+        told = (
+            f"{row['exact']} of {row['answers']}, BLEU {row['bleu']:.3f}, {row['interrupts']} interrupts"
+            if row["interrupts"] else "not interrupted"
+        )  # fmt: skip
+        color = "white" if row["interrupts"] else "0.3"
+        axes.text(2, bar.get_y() + bar.get_height() / 2, told, va="center", fontsize=8, color=color)
     axes.invert_yaxis()
     axes.set_xlim(0, 100)
-    axes.set_xlabel(f"% of {rows[0]['answers'] if rows else 0} answers the same as without interrupts")
+    axes.set_xlabel("% of answers the same as without interrupts")
+    axes.set_title("interrupted answers", fontsize=10)
 
 
-def _plot_pressure(left: Any, result: dict[str, Any]) -> None:
+def _plot_pressure(axes: Any, result: dict[str, Any]) -> None:
     ways = [way for way in WAYS if any(row["mode"] == way for row in result["pressure"])]
     found = [[row for row in result["pressure"] if row["mode"] == way] for way in ways]
-    middle = [statistics.median(row["makespan_s"] for row in rows) for rows in found]
-    low = [m - min(row["makespan_s"] for row in rows) for m, rows in zip(middle, found, strict=True)]
-    high = [max(row["makespan_s"] for row in rows) - m for m, rows in zip(middle, found, strict=True)]
-    bars = left.bar(ways, middle, yerr=[low, high], capsize=3)
-    hits = [statistics.median(row["kv_hit"] for row in rows) for rows in found]
-    left.bar_label(bars, [f"{m:.0f} s\n{100 * h:.0f} %" for m, h in zip(middle, hits, strict=True)], fontsize=8)
-    left.tick_params(axis="x", rotation=15, labelsize=8)
-    left.set_ylabel("makespan, s (with KV hits)")
-    left.set_title(f"{result['agents']} agents, {result['kv_ram_mb']} MB for contexts", fontsize=10)
+    spans = [[row["makespan_s"] for row in rows] for rows in found]
+    merged = [
+        {"span": statistics.median(span), "span_range": [min(span), max(span)]} for span in spans
+    ]  # fmt: skip
+    bars = axes.bar(ways, [row["span"] for row in merged], yerr=spread(merged, "span"), capsize=3)
+    hits = [100 * statistics.median(row["kv_hit"] for row in rows) for rows in found]
+    told = [f"{row['span']:.0f} s\n{hit:.0f} %" for row, hit in zip(merged, hits, strict=True)]
+    axes.bar_label(bars, told, fontsize=8, padding=2)
+    axes.margins(y=0.15)
+    axes.tick_params(axis="x", rotation=15, labelsize=8)
+    axes.set_ylabel("makespan, s, and KV hit, %")
+    policies = ", ".join(dict.fromkeys(WAYS[way].split("-")[1] for way in ways))
+    axes.set_title(
+        f"{result['agents']} agents, {result['kv_ram_mb']} MB for contexts, policy {policies},\n"
+        f"{result['seeds']} seeds: median and range",
+        fontsize=10,
+    )
 
 
-def _plot_restarts(right: Any, found: Sequence[dict[str, Any]]) -> None:
+def _plot_restarts(axes: Any, found: Sequence[dict[str, Any]]) -> None:
+    ticks: list[str] = []
     for shift, kept, label in ((-0.2, True, "swapped"), (0.2, False, "computed again")):
-        rows = [row for row in found if row["kept"] is kept]
-        bars = right.bar(
-            [i + shift for i in range(len(rows))], [row["first_token_s"] for row in rows], 0.4, label=label
-        )
-        right.bar_label(bars, fmt="%.2f", fontsize=8)
-    right.set_xticks(range(len(LENGTHS)), [str(length) for length in LENGTHS])
-    right.set_xlabel("words of conversation, in tokens about")
-    right.set_ylabel("first token after a restart, s")
-    right.legend()
+        rows = [{**row, "first_token_s_range": row["range"]} if "range" in row else row for row in found]
+        rows = [row for row in rows if row["kept"] is kept]
+        ticks = max(ticks, [f"{row.get('tokens', row.get('length')):,}" for row in rows], key=len)
+        bars = axes.bar(
+            [i + shift for i in range(len(rows))], [row["first_token_s"] for row in rows], 0.4, label=label,
+            yerr=spread(rows, "first_token_s"), capsize=3,
+        )  # fmt: skip
+        axes.bar_label(bars, fmt="%.2f", fontsize=8, padding=2)
+    axes.margins(y=0.12)
+    axes.set_xticks(range(len(ticks)), ticks)
+    axes.set_xlabel("tokens of the conversation")
+    axes.set_ylabel("s until the first token")
+    axes.set_title("the first answer after a restart of the kernel: median and range", fontsize=10)
+    axes.legend(loc="upper left")

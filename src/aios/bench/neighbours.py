@@ -19,7 +19,7 @@ from typing import Any
 from rich.console import Console
 
 from aios.bench.progress import Progress
-from aios.bench.report import machine, percentile, write_result
+from aios.bench.report import machine, percentile, save_figure, spread, write_result
 from aios.bench.sessions import INSTRUCTIONS, WORDS
 from aios.config import parse
 from aios.events import SyscallFinished
@@ -229,23 +229,28 @@ def summary(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def plot(path: Path, result: dict[str, Any]) -> None:
     """Waits of light and interactive agents, and fairness, under each policy."""
-    pyplot = plotting()
-    figure, axes = pyplot.subplots(1, 3, figsize=(13, 4))
-    titles = {
-        "light_wait_p99_s": "p99 wait of 15 light agents beside a heavy one, s",
-        "jain": "Jain's index of tokens over weight",
-        "interactive_wait_p99_s": "p99 wait of interactive calls in a batch flood, s",
-    }
-    for ax, (name, title) in zip(axes, titles.items(), strict=True):
-        values = [row[name] for row in result["summary"]]
-        low = [value - row[f"{name}_range"][0] for value, row in zip(values, result["summary"], strict=True)]
-        high = [row[f"{name}_range"][1] - value for value, row in zip(values, result["summary"], strict=True)]
-        bars = ax.bar(POLICIES, values, yerr=[low, high], capsize=3)
-        ax.bar_label(bars, fmt="%.2f", fontsize=8)
-        ax.set_title(title, fontsize=9)
-    axes[2].axhline(result["summary"][-1]["bound_s"], linewidth=0.8, color="black")
+    figure, axes = plotting().subplots(1, 3, figsize=(14, 4.4))
+    panels = (
+        ("light_wait_p99_s", "15 light agents beside a heavy one", "p99 wait of the light ones, s"),
+        ("jain", "groups of unequal weight that all want more", "Jain's index of tokens over weight (1: fair)"),
+        ("interactive_wait_p99_s", "a person in a flood of batch work", "p99 wait of interactive calls, s"),
+    )
+    rows = result["summary"]
+    for ax, (name, title, unit) in zip(axes, panels, strict=True):
+        bars = ax.bar(
+            [row["policy"] for row in rows],
+            [row[name] for row in rows],
+            0.6,
+            yerr=spread(rows, name),
+            capsize=3,
+        )
+        ax.bar_label(bars, fmt="%.3f" if name == "jain" else "%.2f", fontsize=8, padding=2)
+        ax.margins(y=0.12)
+        ax.set_title(title, fontsize=10)
+        ax.set_ylabel(unit)
+    bound = rows[-1]["bound_s"]
+    axes[2].axhline(bound, linewidth=0.9, linestyle="--", color="black")
+    told = f"two quanta and a step: {bound:.1f} s"
+    axes[2].text(len(rows) - 1, bound, told, fontsize=8, ha="center", va="bottom")
     figure.suptitle(f"{result['model']}, {result['slots']} slots, {result['seeds']} seeds: median and range")
-    figure.tight_layout()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
-    pyplot.close(figure)
+    save_figure(figure, path)

@@ -69,10 +69,33 @@ def save_bars(
         axes.set_yscale("log")
     if len(series) > 1:
         axes.legend(fontsize=8)
+    save_figure(figure, path)
+
+
+def spread(rows: Sequence[Mapping[str, Any]], name: str) -> list[list[float]]:
+    """How far the least and the most of a measure are from what each row says: what error bars want. A row
+    without its range has none."""
+    ranges = [row.get(f"{name}_range", [row[name], row[name]]) for row in rows]
+    low = [row[name] - least for row, (least, _) in zip(rows, ranges, strict=True)]
+    return [low, [most - row[name] for row, (_, most) in zip(rows, ranges, strict=True)]]
+
+
+def log_ticks(axis: Any, *, values: Sequence[float] | None = None) -> None:
+    """Ticks of a logarithmic axis as plain numbers: `values`, or 1, 2 and 5 of each power of ten."""
+    from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
+
+    axis.set_major_locator(LogLocator(10, subs=(1, 2, 5)) if values is None else FixedLocator(list(values)))
+    axis.set_major_formatter("{x:,.6g}")
+    axis.set_minor_locator(NullLocator())
+
+
+def save_figure(figure: Any, path: Path) -> None:
+    """Write it into a folder, which is made, and forget it."""
+    if figure.get_layout_engine() is None:
+        figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.tight_layout()
     figure.savefig(path, dpi=120)
-    plot.close(figure)
+    plotting().close(figure)
 
 
 def _read(path: str) -> list[str]:

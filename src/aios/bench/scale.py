@@ -20,7 +20,7 @@ from aios.bench.crowd import ANSWER_TOKENS, SLOTS, WAYS, Crowd, Way
 from aios.bench.growth import growth
 from aios.bench.kernelrate import idle_memory, null_rate
 from aios.bench.progress import Progress
-from aios.bench.report import machine, write_result
+from aios.bench.report import log_ticks, machine, save_figure, spread, write_result
 from aios.bench.tiny import write_tiny_gguf
 from aios.config import Settings, parse
 from aios.kernel.collector import unhurried
@@ -33,6 +33,10 @@ CALLERS = (1, 250, 2000, 10_000)
 """Agents on the null core."""
 CAME, FEW = 2000, 32
 """Agents of which so many call at a time, to tell what they cost when idle from what a crowd's calls leave."""
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73")
+ROUND_RATE = 10_000
+"""Syscalls a second that the plot draws a line at, to compare bars with."""
 
 Work = Callable[[], Coroutine[Any, Any, dict[str, Any]]]
 
@@ -129,46 +133,100 @@ def fits(rows: list[dict[str, Any]]) -> dict[Way, dict[str, Any]]:
 
 def plot(path: Path, result: dict[str, Any]) -> None:
     """Makespan and mean wait over the number of agents, with the fitted lines; calls a second of the kernel
-    alone."""
-    pyplot = plotting()
-    figure, axes = pyplot.subplots(1, 3, figsize=(17, 4.8))
-    for ax, name in zip(axes, ("makespan_s", "wait_mean_s"), strict=False):
-        for way in WAYS:
-            rows = [row for row in result["engine"] if row["way"] == way]
-            counts = [row["agents"] for row in rows]
-            line = result["fits"][way][name]
-            told = (
-                f"{way}: {1e3 * line['slope']:.2f} ms an agent, R² {line['r2']:.4f}, n^{line['exponent']:.2f}"
-            )
-            points = ax.scatter(counts, [row[name] for row in rows], s=18, label=told)
-            ends = (min(counts), max(counts))
-            color = points.get_facecolor()[0]
-            ax.plot(ends, [line["intercept"] + line["slope"] * n for n in ends], linewidth=0.9, color=color)
-        ax.set_xlabel("agents, all at once")
-        ax.set_ylabel(name.removesuffix("_s").replace("_", " ") + ", s")
-        ax.legend(fontsize=8)
-    _plot_null(axes[2], result["null"])
-    tokens = f"{result['answer_tokens']} tokens an answer, runs: {result['repeats']}"
-    figure.suptitle(f"Tiny random model, {result['slots']} slots, {tokens}", fontsize=11)
-    figure.tight_layout()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
-    pyplot.close(figure)
+    alone; what an idle agent costs."""
+    figure, axes = plotting().subplots(2, 2, figsize=(13, 9.6))
+    _plot_growth(axes[0][0], result, "makespan_s", "seconds until the last has its answer")
+    _plot_growth(axes[0][1], result, "wait_mean_s", "mean wait for a slot, s")
+    _plot_null(axes[1][0], result["null"])
+    _plot_memory(axes[1][1], result)
+    figure.suptitle(
+        f"Tiny random model, {result['slots']} slots, {result['answer_tokens']} tokens an answer: "
+        "medians and ranges"
+    )
+    save_figure(figure, path)
 
 
-def _plot_null(ax: Any, rows: list[dict[str, Any]]) -> None:
+def runs_told(rows: Sequence[dict[str, Any]]) -> str:
+    """How many runs the merged rows are of."""
+    counts = sorted({row["runs"] for row in rows})
+    most = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else "".join(map(str, counts))
+    return f"{most} run" if counts == [1] else f"{most} runs"
+
+
+def _plot_growth(ax: Any, result: dict[str, Any], name: str, unit: str) -> None:
+    for way, colour, shift in zip(WAYS, COLOURS, (0.985, 1.015), strict=False):
+        rows = [row for row in result["engine"] if row["way"] == way]
+        line = result["fits"][way][name]
+        told = f"{way}: {1e3 * line['slope']:.2f} ms an agent, R² {line['r2']:.4f}, n^{line['exponent']:.2f}"
+        _points(ax, rows, name, label=told, color=colour, shift=shift)
+        # Straight, but not where axes are logarithmic.
+        ends = (min(row["agents"] for row in rows), max(row["agents"] for row in rows))
+        steps = [ends[0] * (ends[1] / ends[0]) ** (part / 60) for part in range(61)]
+        fitted = [(n, line["intercept"] + line["slope"] * n) for n in steps]
+        fitted = [(n, value) for n, value in fitted if value > 0]
+        ax.plot([n for n, _ in fitted], [value for _, value in fitted], linewidth=0.9, color=colour)
+    ax.set_yscale("log")
+    log_ticks(ax.yaxis)
+    _agents(ax, result["engine"], "agents, all at once")
+    ax.set_ylabel(unit)
+    ax.set_title(f"engine: {unit} ({runs_told(result['engine'])}; fitted lines)", fontsize=10)
+    ax.legend(fontsize=8)
+
+
+def _points(ax: Any, rows: Sequence[dict[str, Any]], name: str, *, shift: float = 1.0, **style: Any) -> None:
+    """`shift`: to the side, so that ranges are next to each other."""
+    counts = [row["agents"] * shift for row in rows]
+    values, style = [row[name] for row in rows], {"linestyle": "none", "marker": "o", "markersize": 4, **style}
+    ax.errorbar(counts, values, yerr=spread(rows, name), capsize=3, elinewidth=0.9, **style)
+
+
+def _agents(ax: Any, rows: Sequence[dict[str, Any]], label: str) -> None:
+    ax.set_xscale("log")
+    log_ticks(ax.xaxis, values=sorted({row["agents"] for row in rows}))
+    ax.set_xlabel(label)
+
+
+def _plot_null(ax: Any, rows: Sequence[dict[str, Any]]) -> None:
     counts = sorted({row["agents"] for row in rows})
     width = 0.8 / len(POLICIES)
     for index, policy in enumerate(POLICIES):
         mine = [row for row in rows if row["policy"] == policy]
         places = [counts.index(row["agents"]) + (index - (len(POLICIES) - 1) / 2) * width for row in mine]
         values = [row["calls_s"] for row in mine]
-        low = [row["calls_s"] - row["calls_s_range"][0] for row in mine]
-        high = [row["calls_s_range"][1] - row["calls_s"] for row in mine]
-        bars = ax.bar(places, values, width, label=policy, yerr=[low, high], capsize=3)
-        ax.bar_label(bars, fmt="%.0f", fontsize=8)
-    ax.axhline(10_000, color="grey", linewidth=0.8, linestyle="--")
-    ax.set_xticks(range(len(counts)), [str(count) for count in counts])
+        bars = ax.bar(
+            places, values, width, label=policy, color=COLOURS[index], yerr=spread(mine, "calls_s"), capsize=3
+        )
+        ax.bar_label(bars, fmt="{:,.0f}", fontsize=8, label_type="center", color="white")
+    ax.axhline(ROUND_RATE, color="black", linewidth=0.9, linestyle="--", label=f"{ROUND_RATE:,} a second")
+    ax.margins(y=0.2)
+    ax.set_xticks(range(len(counts)), [f"{count:,}" for count in counts])
     ax.set_xlabel("agents on a core that answers nothing")
-    ax.set_ylabel("syscalls a second, journal and events on")
+    ax.set_ylabel("syscalls a second")
+    ax.set_title(f"the kernel alone, journal and events on ({runs_told(rows)})", fontsize=10)
     ax.legend(fontsize=8)
+
+
+def _plot_memory(ax: Any, result: dict[str, Any]) -> None:
+    """Growth of the kernel's process over the agents that made it grow. Of few agents it is mostly noise."""
+    alone: dict[str, Any] = {"color": COLOURS[2], "linestyle": "-", "shift": 1.02}
+    parts = [("null core", result["idle"], "bytes_each", alone)]
+    for way, colour in zip(WAYS, COLOURS, strict=False):
+        for part, told in (("engine", "all at once"), ("few", f"{FEW} at a time")):
+            rows = [row for row in result[part] if row["way"] == way]
+            style: dict[str, Any] = {"color": colour, "linestyle": "-", "shift": 0.99}
+            if part == "few":
+                style |= {"linestyle": "none", "marker": "D", "shift": 1.06}
+            parts.append((f"real core, {way}, {told}", rows, "idle_bytes_each", style))
+    for told, rows, name, style in parts:
+        told = f"{told} ({runs_told(rows)})"
+        _points(ax, [_thousandth(row, name) for row in rows], name, label=told, linewidth=0.8, **style)
+    ax.axhline(0.0, color="0.7", linewidth=0.8)
+    _agents(ax, result["engine"], "agents that have called once and are idle")
+    ax.set_ylabel("kB of resident memory an agent")
+    ax.set_title("memory an idle agent costs the kernel", fontsize=10)
+    ax.legend(fontsize=8, loc="lower right")
+
+
+def _thousandth(row: dict[str, Any], name: str) -> dict[str, Any]:
+    least, most = row[f"{name}_range"]
+    return {**row, name: row[name] / 1e3, f"{name}_range": [least / 1e3, most / 1e3]}

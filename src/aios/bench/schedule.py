@@ -6,7 +6,7 @@ import asyncio
 import os
 import statistics
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from aios.bench.board import Board
 from aios.bench.drive import Row
 from aios.bench.modes import BACKOFF, Setup, served
 from aios.bench.progress import Progress
-from aios.bench.report import machine, write_result
+from aios.bench.report import log_ticks, machine, save_figure, spread, write_result
 from aios.bench.sessions import plans, run_sessions
 from aios.errors import AiosError
 from aios.models.store import ModelStore
@@ -45,6 +45,13 @@ MEASURES = (
     "makespan_s", "completion_mean_s", "completion_p99_s", "waited_mean_s", "wait_p50_s", "wait_p99_s",
     "slowdown_mean", "slowdown_p99", "kv_hit",
 )  # fmt: skip
+
+COLOURS: Mapping[str, str] = {
+    "engine-queue": "#e69f00", "aios-fifo": "#0072b2", "aios-composed": "#d55e00",
+    "aios-composed-plan": "#009e73",
+}  # fmt: skip
+OTHER = "0.6"
+"""Modes that the plot is about, and the grey of the others."""
 
 
 def run(
@@ -138,61 +145,84 @@ def _gain(rows: list[dict[str, Any]], row: dict[str, Any], name: str) -> float |
 
 
 def plot(path: Path, result: dict[str, Any]) -> None:
-    """Makespan and mean completion of each mode, and when the agents were done; and what other numbers of
-    agents gain."""
-    pyplot = plotting()
+    """Times and tails of each mode, and when the agents were done; and what other numbers of agents gain and
+    lose."""
     crowd, *others = result["agents"]
-    figure, axes = pyplot.subplots(1, 3 if others else 2, figsize=(19 if others else 13, 4.6))
+    columns = 3 if others else 2
+    figure, grid = plotting().subplots(2, columns, figsize=(6.2 * columns, 10))
+    axes = list(grid.flat)
     good = [row for row in result["rows"] if row["agents"] == crowd and "makespan_s" in row]
-    names = [row["mode"] for row in good]
-    places = range(len(names))
-    for shift, name, label in ((-0.2, "makespan_s", "makespan"), (0.2, "completion_mean_s", "mean completion")):
-        values = [row[name] for row in good]
-        low = [value - row[f"{name}_range"][0] for value, row in zip(values, good, strict=True)]
-        high = [row[f"{name}_range"][1] - value for value, row in zip(values, good, strict=True)]
-        bars = axes[0].bar([x + shift for x in places], values, 0.4, label=label, yerr=[low, high], capsize=3)
-        axes[0].bar_label(bars, fmt="%.0f", fontsize=8)
-    axes[0].set_xticks(places, names, rotation=20, fontsize=8, ha="right")
-    axes[0].set_ylabel("s")
-    axes[0].legend(fontsize=8)
-    axes[0].set_title(f"{crowd} agents on {result['slots']} slots, median and range", fontsize=10)
-    for name in names:
-        times = sorted(
-            t for run in result["runs"] if run["mode"] == name and run["agents"] == crowd and "error" not in run
-            for t in run["completions_s"]
-        )  # fmt: skip
-        axes[1].step(times, [(i + 1) / len(times) for i in range(len(times))], where="post", label=name)
-    axes[1].set_xlabel("time from arrival to end, s")
-    axes[1].set_ylabel("share of agents done")
-    axes[1].legend(fontsize=8)
+    whole = ("makespan_s", "completion_mean_s")
+    _plot_bars(axes[0], good, whole, "makespan, and mean completion (paler), s")
+    _plot_bars(axes[1], good, ("wait_p99_s",), "p99 of the waits of calls for a slot, s")
+    _plot_bars(
+        axes[2], good, ("slowdown_p99",), "p99 of slowdowns: an agent's time over what it would be alone"
+    )
+    _plot_done(axes[3], [run for run in result["runs"] if run["agents"] == crowd and "error" not in run])
     if others:
-        _plot_gains(axes[2], result)
-    figure.suptitle(f"{result['model']}, {result['seeds']} seeds", fontsize=10)
-    figure.tight_layout()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
-    pyplot.close(figure)
+        middle = {"completion_mean_s": "mean completion", "makespan_s": "makespan"}
+        _plot_gains(axes[4], result, middle, "mean completion and makespan by the number of agents")
+        tails = {"wait_p99_s": "p99 wait", "slowdown_p99": "p99 slowdown"}
+        _plot_gains(axes[5], result, tails, "tails by the number of agents (no point: nobody waits under fifo)")
+    figure.suptitle(
+        f"{result['model']}, {crowd} agents (or as told) on {result['slots']} slots, {result['seeds']} seeds: "
+        "medians and ranges"
+    )
+    save_figure(figure, path)
 
 
-def _plot_gains(axes: Any, result: dict[str, Any]) -> None:
-    for mode in SWEEP_MODES:
-        rows = sorted(
-            (
-                row
-                for row in result["rows"]
-                if row["mode"] == mode and "completion_mean_s_gain_over_fifo" in row
-            ),
-            key=lambda row: row["agents"],
-        )
-        counts = [row["agents"] for row in rows]
-        for name, style in (("completion_mean_s", "-"), ("makespan_s", ":")):
-            gains = [row[f"{name}_gain_over_fifo"] for row in rows]
-            ranges = [row[f"{name}_gain_over_fifo_range"] for row in rows]
-            (line,) = axes.plot(counts, gains, style, marker="o", label=f"{mode}, {name.removesuffix('_s')}")
-            low, high = zip(*ranges, strict=True) if ranges else ((), ())
-            axes.fill_between(counts, low, high, alpha=0.1, color=line.get_color())
-    axes.axhline(1.0, color="grey", linewidth=0.8)
-    axes.set_xscale("log", base=2)
+def _plot_bars(axes: Any, rows: Sequence[dict[str, Any]], names: Sequence[str], title: str) -> None:
+    height = 0.8 / len(names)
+    for index, name in enumerate(names):
+        shift = (index - (len(names) - 1) / 2) * height
+        bars = axes.barh(
+            [place + shift for place in range(len(rows))], [row[name] for row in rows], height,
+            color=[COLOURS.get(row["mode"], OTHER) for row in rows], alpha=0.5 if index else 1.0,
+            xerr=spread(rows, name), capsize=2, error_kw={"elinewidth": 0.8, "capthick": 0.8},
+        )  # fmt: skip
+        axes.bar_label(bars, fmt="%.3g", fontsize=8, padding=3)
+    axes.set_yticks(range(len(rows)), [row["mode"] for row in rows], fontsize=8)
+    axes.invert_yaxis()
+    axes.margins(x=0.16)
+    axes.set_title(title, fontsize=10)
+
+
+def _plot_done(axes: Any, runs: Sequence[dict[str, Any]]) -> None:
+    others = "the other modes"  # in the legend once; coloured ones are drawn last
+    for mode in sorted(dict.fromkeys(run["mode"] for run in runs), key=lambda mode: mode in COLOURS):
+        times = sorted(time for run in runs if run["mode"] == mode for time in run["completions_s"])
+        label, others = (mode, others) if mode in COLOURS else (others, "")
+        axes.step(
+            times, [(i + 1) / len(times) for i in range(len(times))], where="post", label=label or None,
+            color=COLOURS.get(mode, OTHER), linewidth=1.8 if mode in COLOURS else 0.7,
+        )  # fmt: skip
+    axes.set_xscale("log")
+    log_ticks(axes.xaxis)
+    axes.set_xlabel("time from arrival to end, s")
+    axes.set_ylabel("share of agents done")
+    if runs:
+        axes.legend(fontsize=8, loc="upper left")
+    axes.set_title("when agents are done, all seeds together", fontsize=10)
+
+
+def _plot_gains(axes: Any, result: dict[str, Any], names: Mapping[str, str], title: str) -> None:
+    lines = [(mode, name) for mode in SWEEP_MODES if mode != "aios-fifo" for name in names]
+    for index, (mode, name) in enumerate(lines):
+        gain = f"{name}_gain_over_fifo"
+        rows = [row for row in result["rows"] if row["mode"] == mode and gain in row]
+        rows.sort(key=lambda row: row["agents"])
+        # Next to each other, not on top of each other.
+        counts = [row["agents"] * 1.04 ** (index - (len(lines) - 1) / 2) for row in rows]
+        axes.errorbar(
+            counts, [row[gain] for row in rows], yerr=spread(rows, gain), capsize=2, elinewidth=0.8, marker="o",
+            linestyle="-" if name == next(iter(names)) else ":", color=COLOURS[mode],
+            label=f"{mode}, {names[name]}",
+        )  # fmt: skip
+    axes.axhline(1.0, color=COLOURS["aios-fifo"], linewidth=1.2, label="aios-fifo")
+    axes.set_xscale("log")
+    log_ticks(axes.xaxis, values=sorted(result["agents"]))
+    axes.set_ylim(0.0, 1.25 * axes.get_ylim()[1])
     axes.set_xlabel("agents")
-    axes.set_ylabel("times less than under aios-fifo, same seed")
-    axes.legend(fontsize=7)
+    axes.set_ylabel("times less than under aios-fifo, same seed (below 1: more)")
+    axes.legend(fontsize=8, loc="upper left", ncols=2)
+    axes.set_title(title, fontsize=10)
