@@ -210,7 +210,8 @@ def test_what_happened_can_be_exported_and_drawn(daemon: Daemon, aios: Callable[
     (window,) = [p for p in json.loads(aios("ps", "--json")) if p["name"] == "seen"]
     assert f"{window['pid']} seen" in tracks
     assert "3 rows" in aios("timeline", "--png", "trace.png")
-    assert json.loads(aios("context", str(window["pid"]), "--json"))["messages"] == 1
+    told = json.loads(aios("context", str(window["pid"]), "--json"))
+    assert (told["pid"], told["messages"]) == (window["pid"], 1)
 
 
 def test_a_process_that_is_not_there_is_told(daemon: Daemon, capsys: pytest.CaptureFixture[str]) -> None:
