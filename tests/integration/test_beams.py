@@ -58,6 +58,35 @@ async def test_the_best_of_several_beams_is_at_least_as_likely_as_greedy(
         assert kernel.status().cores[0].running == 0
 
 
+async def test_beams_compute_their_prompt_once_and_one_that_is_known_not_at_all(
+    tmp_path: Path, tiny_model: Path
+) -> None:
+    async with Kernel(tiny(tmp_path, tiny_model)) as kernel:
+        ann = kernel.processes.attach("ann")
+        first = await kernel.trap(ann, beams(3, n=3))
+        assert isinstance(first, Completion)
+        prompt = first.usage.prompt_tokens
+        assert first.usage.cached_tokens == 0
+        assert (await kernel.composition(ann)).stats.computed == prompt
+        again = await kernel.trap(ann, beams(3, n=3))
+        assert isinstance(again, Completion)
+        assert again.usage.cached_tokens == prompt - 1  # the last one gives the logits
+        assert (await kernel.composition(ann)).stats.computed == prompt + 1
+
+
+async def test_an_interrupted_search_computes_its_prompt_for_no_beam_again(
+    tmp_path: Path, tiny_model: Path
+) -> None:
+    async with Kernel(tiny(tmp_path, tiny_model, quantum=6)) as kernel:
+        ann = kernel.processes.attach("ann")
+        await kernel.trap(ann, beams(3, most=1))
+        rivals = [said(kernel, f"r{i}", beams(2, most=90, text=f"{TEXT} {i}")) for i in range(3)]
+        done, *_ = await asyncio.gather(kernel.trap(ann, beams(3, most=90)), *rivals)
+        assert isinstance(done, Completion)
+        assert done.timings.interrupts >= 3
+        assert done.usage.cached_tokens == done.usage.prompt_tokens - 1
+
+
 @pytest.mark.parametrize("deterministic", [True, False])
 @pytest.mark.parametrize("ram_mb", [4.0, 0.0])
 async def test_a_search_that_is_interrupted_again_and_again_finds_the_same(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from aios.cli.main import _run
 from aios.errors import LimitExceeded
 from aios.sdk.client import Client
 
+PARTS = ("system", "blocks", "tools", "history", "free")
 EXAMPLES = Path(__file__).parents[2] / "examples"
 CONFIG = """
 [[cores]]
@@ -210,7 +212,50 @@ def test_what_happened_can_be_exported_and_drawn(daemon: Daemon, aios: Callable[
     (window,) = [p for p in json.loads(aios("ps", "--json")) if p["name"] == "seen"]
     assert f"{window['pid']} seen" in tracks
     assert "3 rows" in aios("timeline", "--png", "trace.png")
-    assert json.loads(aios("context", str(window["pid"]), "--json"))["messages"] == 1
+    told = json.loads(aios("context", str(window["pid"]), "--json"))
+    assert (told["pid"], told["messages"]) == (window["pid"], 1)
+
+
+def test_the_parts_of_a_window_that_are_shown_fill_it(
+    daemon: Daemon, aios: Callable[..., str], tiny_model: Path
+) -> None:
+    assert daemon.stop() == 0
+    core = {"name": "main", "model": str(tiny_model), "context": 1024, "slots": 2, "threads": 1}
+    table = "".join(f"{key} = {json.dumps(value)}\n" for key, value in core.items())
+    (daemon.folder / "aios.toml").write_text(f'[[cores]]\n{table}[memory]\nembedder = "none"\n')
+    look = {"type": "function", "function": {"name": "look", "description": "Look somewhere up."}}
+    talk = [{"role": "system", "content": "You are brief."}, *ask("hi")]
+    again = Daemon(daemon.folder, configured=True)
+
+    def told(**options: Any) -> dict[str, Any]:
+        client.chat(talk, max_tokens=4, **options)
+        info = json.loads(aios("context", str(pid), "--json"))
+        parts = {part: info.get(part, 0) for part in PARTS}
+        assert sum(parts.values()) == info["window"] == 1024
+        shown = aios("context", str(pid))
+        for part, tokens in parts.items():
+            assert re.search(rf"^{part} +{tokens}\b", shown, re.MULTILINE), shown
+        return parts | {"messages": info["messages"], "stats": info["stats"]}
+
+    try:
+        with Client(again.url, agent="seen") as client:
+            pid = client.spawn("made").parent
+            plain = told()
+            assert (plain["blocks"], plain["tools"], plain["messages"]) == (0, 0, 2)
+            assert min(plain["system"], plain["history"]) > 0
+            equipped = told(tools=[look])
+            assert equipped["tools"] > 10
+            client.memory.block("me", "I am seen.")
+            remembering = told(tools=[look], blocks=True)
+            assert remembering["blocks"] > 10
+            talk += [{"role": "assistant", "content": "hello"}, *ask("and then?")]
+            longer = told(tools=[look], blocks=True)
+            assert longer["history"] > remembering["history"]
+            for part in ("system", "blocks", "tools"):
+                assert longer[part] == remembering[part]
+            assert longer["stats"]["computed"] > 0
+    finally:
+        again.end()
 
 
 def test_a_process_that_is_not_there_is_told(daemon: Daemon, capsys: pytest.CaptureFixture[str]) -> None:

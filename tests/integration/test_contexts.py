@@ -12,7 +12,9 @@ from tests.kernels import spawn
 from aios.config import SchedulerSettings, Settings, parse
 from aios.events import ContextMoved, StoreDamaged
 from aios.kernel.kernel import Kernel
+from aios.sdk.client import AsyncClient
 from aios.sealed import HEAD
+from aios.server.serve import listening
 from aios.syscalls import Completion, DeclarePlan, Generate, Message, PlanStep, Sampling
 from aios.syscalls.storage import StorageUsage
 
@@ -223,3 +225,38 @@ async def test_a_fork_computes_only_what_it_does_not_have_in_common(tmp_path: Pa
         for done in await asyncio.gather(*(fork.turn() for fork in forks)):
             assert uncached(done) < done.usage.prompt_tokens / 2
         assert {child.program for child in children} == {kernel.processes.info(ann.pid).program}
+
+
+@pytest.mark.parametrize("keyed", [True, False])
+async def test_a_client_that_is_forked_computes_only_what_is_new(
+    tmp_path: Path, tiny_model: Path, keyed: bool
+) -> None:
+    options = {"temperature": 0.0, "max_tokens": 8}
+    async with (
+        Kernel(tiny(tmp_path, tiny_model)) as kernel,
+        listening(kernel, port=0, admin_token="aios-daemon-token") as at,
+        AsyncClient(
+            at.url,
+            api_key=kernel.keys.create("ann") if keyed else None,
+            agent="ann",
+            options=options,
+            retries=0,
+        ) as ann,
+    ):
+        talk = [
+            {"role": "system", "content": f"You are brief. {WORDS}"},
+            {"role": "user", "content": WORDS * 3},
+        ]
+        first = await ann.chat(talk)
+        assert first.usage.cached_tokens == 0
+        talk.append({"role": "assistant", "content": first.choices[0].content})
+        for name in ("kid", "other"):
+            async with await ann.fork(name) as kid:
+                done = await kid.chat([*talk, {"role": "user", "content": f"And you, {name}?"}])
+                assert done.usage.cached_tokens >= first.usage.prompt_tokens
+                assert uncached(done) < done.usage.prompt_tokens / 4
+        named = {info.name: info for info in kernel.processes.list()}
+        for name in ("ann/kid", "ann/other"):
+            stats = (await kernel.composition(named[name].pid)).stats
+            used = named[name].usage
+            assert stats.computed == used.prompt_tokens - used.cached_tokens > 0

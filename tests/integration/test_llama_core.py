@@ -49,6 +49,13 @@ class Machine:
 
     async def ask(self, call: Generate, pid: int = 1, group: str = "g") -> tuple[dict[int, str], Ended]:
         """Texts by choice, and the last `Ended`."""
+        texts, ended = await self.ask_all(call, pid, group)
+        return texts, ended[-1]
+
+    async def ask_all(
+        self, call: Generate, pid: int = 1, group: str = "g"
+    ) -> tuple[dict[int, str], list[Ended]]:
+        """Texts by choice, and how each sequence ended, in the order of their ends."""
         texts: dict[int, str] = {}
         ended: list[Ended] = []
 
@@ -63,7 +70,7 @@ class Machine:
         async with asyncio.TaskGroup() as group_of_tasks:
             for sequence in await self.core.prepare(call, pid, group):
                 group_of_tasks.create_task(one(sequence))
-        return texts, ended[-1]
+        return texts, ended
 
 
 @contextlib.asynccontextmanager
@@ -229,9 +236,11 @@ async def test_constrained_answers_always_parse_even_when_cut_short(tiny_model):
 
 async def test_n_choices_prefill_their_prompt_once_and_differ(tiny_model):
     async with machine(tiny_model) as m:
-        texts, _ = await m.ask(chat("several " * 9, n=5, sampling=Sampling(seed=7, temperature=1.0)))
+        texts, ended = await m.ask_all(chat("several " * 9, n=5, sampling=Sampling(seed=7, temperature=1.0)))
         assert sorted(texts) == [0, 1, 2, 3, 4]
         assert len(set(texts.values())) > 1
+        (prompt,) = {each.prompt_tokens for each in ended}
+        assert sorted(each.cached_tokens for each in ended) == [0, *[prompt - 1] * 4]  # the last gives logits
         again, _ = await m.ask(chat("several " * 9, n=5, sampling=Sampling(seed=7, temperature=1.0)), 2)
         assert again.keys() == texts.keys()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,9 +10,12 @@ from pathlib import Path
 import pytest
 
 from aios.config import parse
+from aios.cores.core import Sequence, Step
 from aios.errors import ContextOverflow, NotFound
 from aios.events import Event, SyscallStarted, WindowChanged
 from aios.kernel.kernel import Kernel
+from aios.scheduler.scheduler import Scheduler
+from aios.scheduler.ticket import Ticket
 from aios.syscalls import Completion, FunctionSpec, Generate, Message, Sampling, ToolSpec
 
 pytestmark = pytest.mark.anyio
@@ -91,6 +95,30 @@ async def test_summarised_the_summary_stands_for_what_was_left_out(tiny_model: P
         calls = sum(isinstance(event, SyscallStarted) for event in events)
         summaries = calls - 30
         assert 1 <= summaries <= len({event.left_out for event in told})  # one for each new cut, none twice
+
+
+async def test_a_summary_is_asked_for_at_low_priority_and_paid_for_by_who_needs_it(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tickets: list[Ticket] = []
+    submit = Scheduler.submit
+
+    def seen(self: Scheduler, sequence: Sequence, ticket: Ticket) -> AsyncGenerator[Step, None]:
+        tickets.append(ticket)
+        return submit(self, sequence, ticket)
+
+    monkeypatch.setattr(Scheduler, "submit", seen)
+    async with kernel(tiny_model, tmp_path, "error") as (running, events):
+        pid = running.processes.attach("a")
+        await talk(running, pid, 30, window="summarize", scheduling_class="interactive", priority=5)
+        started = [event for event in events if isinstance(event, SyscallStarted)]
+        assert {(event.kind, event.pid) for event in started} == {("llm.generate", pid)}
+        classes = Counter((ticket.scheduling_class, ticket.priority) for ticket in tickets)
+        assert classes.keys() == {("interactive", 5), ("batch", 0)}
+        assert classes["interactive", 5] == 30
+        assert classes["batch", 0] == len(started) - 30 >= 1
+        assert {ticket.pid for ticket in tickets} == {pid}
+        assert running.processes.info(pid).usage.calls == len(started)
 
 
 async def test_a_newest_message_that_is_too_long_is_refused_by_all(tiny_model: Path, tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from aios.cores.llama.engine import Engine
 from aios.cores.llama.ffi import Library
 from aios.cores.llama.generation import Generation
 from aios.cores.llama.grammar import GrammarFactory
-from aios.cores.llama.messages import Options, Start
+from aios.cores.llama.lanes import BeamRun
+from aios.cores.llama.messages import BeamDone, LaneSeat, Options, Start, StartBeams
 from aios.cores.llama.model import Model
 from aios.syscalls import Sampling
 
@@ -44,6 +45,15 @@ def generation(model: Model, slot: int, prompt: int) -> Generation:
     return Generation(start, vocabulary, grammars)
 
 
+def search(model: Model, width: int, prompt: int, steps: int) -> BeamRun:
+    start = StartBeams(
+        id=9, seats=[LaneSeat(slot, 0, []) for slot in range(width)], tokens=list(range(5, 5 + prompt)),
+        beams=[[]], scores=[0.0], ended=[], best=width, length_penalty=1.0, max_tokens=steps, stop=[],
+        bias=dict.fromkeys(model.vocabulary.eog, -1e9),
+    )  # fmt: skip
+    return BeamRun(start, model.vocabulary, {})
+
+
 def slots_of(engine: Engine) -> list[int]:
     """The slot of each token of the last batch."""
     data = engine._batch.data
@@ -73,3 +83,19 @@ def test_prompts_are_still_taken_in_the_order_of_their_starts(model, engine):
     assert slots_of(engine) == [3] * 64
     engine.step()
     assert slots_of(engine) == [0] * 28 + [3] * 36
+
+
+def test_the_beams_of_a_search_go_on_from_one_prompt(model, engine):
+    """Whoever needs a beam's KV gets a copy: nothing is computed twice, neither the prompt nor a beam."""
+    width, prompt, steps = 3, 100, 20
+    run = search(model, width, prompt, steps)
+    engine.search(run)
+    computed: list[int] = []
+    happened = []
+    while not engine.idle:
+        happened += engine.step()
+        computed += [engine._batch.data.pos[i] for i in range(engine._batch.data.n_tokens)]
+    assert isinstance(happened[-1], BeamDone)
+    of_the_prompt = [position for position in computed if position < prompt]
+    assert of_the_prompt == list(range(prompt))
+    assert len(computed) == prompt + width * (steps - 1)
