@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from aios.config import parse
+from aios.config import GroupSettings, parse
 from aios.cores.core import Sequence, Step
 from aios.errors import ContextOverflow, NotFound
 from aios.events import Event, SyscallStarted, WindowChanged
+from aios.kernel.groups import GroupTable
 from aios.kernel.kernel import Kernel
+from aios.scheduler.policy import CLASSES
 from aios.scheduler.scheduler import Scheduler
 from aios.scheduler.ticket import Ticket
 from aios.syscalls import Completion, FunctionSpec, Generate, Message, Sampling, ToolSpec
@@ -119,6 +121,20 @@ async def test_a_summary_is_asked_for_at_low_priority_and_paid_for_by_who_needs_
         assert classes["batch", 0] == len(started) - 30 >= 1
         assert {ticket.pid for ticket in tickets} == {pid}
         assert running.processes.info(pid).usage.calls == len(started)
+
+
+@pytest.mark.parametrize(
+    ("own", "classes", "expected"),
+    [
+        ("normal", CLASSES, "batch"),
+        ("idle", CLASSES, "idle"),
+        ("normal", ("interactive", "normal"), "normal"),
+        ("interactive", ("interactive", "idle"), "idle"),
+    ],
+)
+def test_what_the_kernel_asks_aside_is_less_urgent_as_far_as_the_group_has_it(own, classes, expected) -> None:
+    table = GroupTable([GroupSettings(name="team", classes=classes)], keep=lambda _: None)
+    assert table.aside("team", own) == table.aside("team/one", own) == expected
 
 
 async def test_a_newest_message_that_is_too_long_is_refused_by_all(tiny_model: Path, tmp_path: Path) -> None:

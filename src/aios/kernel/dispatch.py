@@ -22,6 +22,7 @@ from aios.errors import AiosError, BadRequest
 from aios.events import EventBus, SyscallFinished, SyscallStarted
 from aios.kernel.active import Active
 from aios.kernel.admission import Admission
+from aios.kernel.aside import Aside
 from aios.kernel.completion import Answer, timings
 from aios.kernel.effects import Effect, Effects
 from aios.kernel.ending import Ending
@@ -89,8 +90,8 @@ class Dispatcher:
     ) -> None:
         self._processes, self._groups, self._pool, self._journal = processes, groups, pool, journal
         self._bus, self._tasks, self._guard, self._loop = bus, tasks, guard, asyncio.get_running_loop()
-        self._once = Once(journal, tasks, ttl_s=idempotency_ttl_s)
-        self.windows = Windows(window, bus, self.trap, Personal(self.trap, tasks))
+        self._once, self._effects_open = Once(journal, tasks, ttl_s=idempotency_ttl_s), 0
+        self.windows = Windows(window, bus, Aside(self.trap, processes, groups), Personal(self.trap, tasks))
         self.foresight = Foresight()
         self._effects = Effects(processes, pool, journal, bus, guard)
         self.tools = ToolCalls(toolbox, self, processes, pool, journal, self._once, guard, work=work)
@@ -99,7 +100,6 @@ class Dispatcher:
         self._ids = itertools.count(first_id)
         self._boot = secrets.token_hex(4)  # numbers may come again after a crash, names of answers must not
         self._visits: dict[int, Visit] = {}
-        self._effects_open = 0
         self._refusal: Callable[[], AiosError] | None = None
         self._quiet = asyncio.Event()
         self._table: dict[type, Callable[[Process, Any], Awaitable[Any]]] = {

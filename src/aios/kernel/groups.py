@@ -17,6 +17,7 @@ from aios.config import GroupSettings
 from aios.errors import BadRequest, ContextOverflow, Forbidden, LimitExceeded
 from aios.kernel.rates import Bucket, Purse
 from aios.kernel.records import GroupRow
+from aios.scheduler.policy import CLASSES
 from aios.syscalls import GroupInfo, SchedulingClass
 
 POSITIVE = ("weight", "tokens_per_min", "requests_per_min", "concurrency", "max_queue", "spend_period_s")
@@ -207,6 +208,16 @@ class GroupTable:
             if own not in classes:
                 own = classes[0]
         return wanted or own
+
+    def aside(self, name: str, own: SchedulingClass) -> SchedulingClass:
+        """The class of what is done for a process of class `own` beside its calls: `batch`, or `own` if that is
+        less urgent; where the group has not got it, the next less urgent that it has, else its least urgent."""
+        group = self._nearest(name)
+        chain = tuple(group.chain()) if group is not None else ()
+        had = [each for each in CLASSES if all(each in above.settings.classes for above in chain)]
+        rank = max(CLASSES.index("batch"), CLASSES.index(own))
+        less = [each for each in had if CLASSES.index(each) >= rank]
+        return (less or had[-1:] or [own])[0]
 
     def policy(self, name: str, wanted: str, own: Collection[str]) -> str:
         """`wanted`, which a call chose, where the cores have `own`. Raises Forbidden for one that neither all

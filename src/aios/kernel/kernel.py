@@ -27,6 +27,7 @@ from aios.context.manager import ContextManager
 from aios.cores.core import Core
 from aios.errors import AiosError, Cancelled, Conflict, Draining, JournalUnavailable
 from aios.events import EventBus, JournalChanged, KernelChanged, StorageChanged, StoreDamaged, Subscription
+from aios.kernel.aside import Aside
 from aios.kernel.collector import tidy
 from aios.kernel.dispatch import Dispatcher
 from aios.kernel.groups import GroupTable
@@ -234,11 +235,11 @@ class Kernel:
         tasks = await stack.enter_async_context(self._task_group())
         self.groups.restore(recovered.groups)
         self.processes.restore(recovered.processes, recovered.next_pid)
-        self._managers = await stack.enter_async_context(
-            managers(
-                self.settings, tasks, self.trap, self.guard.grants, self._on_storage_trouble, self._on_damage
-            )
+        ask = Aside(self.trap, self.processes, self.groups)
+        opened = managers(
+            self.settings, tasks, ask, self.guard.grants, self._on_storage_trouble, self._on_damage
         )
+        self._managers = await stack.enter_async_context(opened)
         await self.guard.entrust(self._managers.labelled)
         await self._start_cores(stack, tasks)  # behind their store: it takes their contexts when they close
         toolbox = await stack.enter_async_context(

@@ -54,8 +54,8 @@ async def managers(
     settings: Settings, tasks: asyncio.TaskGroup, ask: Ask, grants: Grants, on_trouble: Callable[[str], None],
     on_damage: Callable[[str, str], None],
 ) -> AsyncGenerator[Managers]:  # fmt: skip
-    """Open them in the state folder. `ask` makes an llm call for a process; `grants`: who lets whom at what.
-    Raises ConfigError, Conflict, StorageUnavailable."""
+    """Open them in the state folder. `ask` makes an llm call for a process, aside; `grants`: who lets whom at
+    what. Raises ConfigError, Conflict, StorageUnavailable."""
     state = settings.state_dir()
     lanes = (
         Lane("memory", settings.memory.concurrency, MOST_WAITING),
@@ -129,7 +129,6 @@ def _thinking(settings: MemorySettings, ask: Ask, lane: Lane) -> Any:
             response_format=ResponseFormat(type="json_schema", schema=schema),
             sampling=Sampling(temperature=0.0),
             max_tokens=THOUGHT_TOKENS,
-            scheduling_class="batch",
             deadline_s=settings.thinking_s,
             window="truncate",
             stream=False,

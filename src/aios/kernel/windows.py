@@ -34,7 +34,7 @@ TOLD = "Summary of the conversation so far: {summary}"
 
 class Windows:
     """Fits conversations into windows. `default`: the policy of calls that name none. `ask(pid, call)` makes
-    an llm call for a process: summaries are paid for and scheduled like any other call."""
+    an llm call for a process, aside: summaries are paid for and scheduled like any other call."""
 
     def __init__(
         self,
@@ -163,7 +163,6 @@ class Windows:
                 messages=(Message(role="user", content=ASK.format(before=told, text=text)),),
                 sampling=Sampling(temperature=0.0),
                 max_tokens=most,
-                scheduling_class="batch",
                 window="error",
                 stream=False,
             )
