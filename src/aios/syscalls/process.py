@@ -191,7 +191,8 @@ class PlanStep(Record, frozen=True):
 
 class DeclarePlan(Call[ProcessInfo], frozen=True, tag="process.plan"):
     """Say what the program of the calling process will do from now on: the scheduler then knows what is left of
-    it and which of its calls hold up others. Only a hint. Answered by `ProcessInfo`."""
+    it and which of its calls hold up others. Only a hint. At most 1,000 steps with 10,000 dependencies in all.
+    Answered by `ProcessInfo`."""
 
     steps: tuple[PlanStep, ...]
 
