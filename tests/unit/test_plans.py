@@ -51,6 +51,45 @@ def test_a_call_that_names_no_step_is_the_next_that_can_be_done():
     assert plans.step_of("other", "long") == ""
 
 
+def test_a_call_that_names_no_step_is_one_at_which_no_other_is():
+    plans = book(*DIAMOND)
+    plans.began("p", "split", 1)
+    assert plans.step_of("p", "") == "split"  # there is no other: it may be a repetition
+    plans.did("p", "split")
+    plans.left("p", "split", 1)
+    first = plans.step_of("p", "")
+    plans.began("p", first, 2)
+    second = plans.step_of("p", "")
+    assert {first, second} == {"long", "short"}
+    plans.began("p", second, 3)
+    assert plans.step_of("p", "") == first
+    plans.left("p", second, 3)
+    assert plans.step_of("p", "") == second
+    assert plans.step_of("p", first) == first
+
+
+def test_a_step_is_given_back_when_the_last_call_at_it_is_over():
+    plans = book(PlanStep(name="a"), PlanStep(name="b"))
+    plans.began("p", "a", 1)
+    plans.began("p", "a", 2)
+    plans.left("p", "a", 1)
+    assert plans.step_of("p", "") == "b"
+    plans.left("p", "a", 2)
+    assert plans.step_of("p", "") == "a"
+
+
+def test_a_call_that_began_under_an_earlier_plan_gives_nothing_back():
+    plans = book(PlanStep(name="a"), PlanStep(name="b"))
+    plans.began("p", "a", 1)
+    plans.declare("p", [PlanStep(name="a"), PlanStep(name="b")])
+    plans.began("p", "a", 2)
+    plans.left("p", "a", 1)
+    assert plans.step_of("p", "") == "b"
+    plans.forget("p")
+    plans.left("p", "a", 2)
+    assert plans.step_of("p", "") == ""
+
+
 @pytest.mark.parametrize(
     ("steps", "says"),
     [

@@ -288,8 +288,8 @@ class Dispatcher:
         process, active, ticket, usage = visit.process, visit.active, visit.ticket, visit.used()
         active.over()
         took = timings(ticket, time.monotonic())
-        if visit.admission is not None:
-            visit.admission.settle(usage, began=visit.entry is not None)
+        visit.settle(usage)
+        self.foresight.left(process, visit.step, active.id)
         self._processes.finish(process, active, usage, took, failed=bool(error))
         if visit.entry is not None and not (visit.parked and error in STOPPED):
             self._journal.record(over(visit.entry, error, visit.stored))

@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
+from itertools import islice
 
 from aios.errors import BadRequest
 from aios.syscalls import PlanStep
@@ -60,14 +61,28 @@ class Plan:
         self._left = sum(step.tokens for step in self._steps.values() if step.kind == "llm")
         self._done: set[str] = set()
         self._ready: list[int] = []  # places of llm steps that are not done and wait for none, in order
+        self._at: dict[str, set[int]] = {}
         self._free([name for name, waits in self._waits.items() if not waits])
 
     def __contains__(self, name: str) -> bool:
         return name in self._steps
 
     def next(self) -> str:
-        """The first llm step that is not done and waits for none; "" if there is none."""
-        return self._names[self._ready[0]] if self._ready else ""
+        """The first llm step that is not done and waits for none; "" if there is none. One at which no call is
+        goes before others: of these the call may be a repetition."""
+        ready = [self._names[place] for place in islice(self._ready, len(self._at) + 1)]
+        return next((name for name in ready if name not in self._at), ready[0] if ready else "")
+
+    def began(self, name: str, call: int) -> None:
+        """A call is at a step."""
+        self._at.setdefault(name, set()).add(call)
+
+    def left(self, name: str, call: int) -> None:
+        """A call is over, done or not. One that began under an earlier plan is at no step of this one."""
+        at = self._at.get(name, set())
+        at.discard(call)
+        if not at:
+            self._at.pop(name, None)
 
     def did(self, name: str) -> None:
         """A step is done. Of tools nobody tells: they are taken to be done as soon as they can be."""
@@ -129,13 +144,24 @@ class PlanBook:
             self._plans.popitem(last=False)
 
     def step_of(self, program: str, named: str) -> str:
-        """Which step a call is: that which it names, else the next one that can be done."""
+        """Which step a call is: that which it names, else the next one that can be done and at which no other
+        call is; if others are at all of these, the first."""
         plan = self._plans.get(program)
         return "" if plan is None else named if named in plan else plan.next()
 
     def outlook(self, program: str, step: str) -> Outlook:
         plan = self._plans.get(program)
         return plan.outlook(step) if plan and step else UNKNOWN
+
+    def began(self, program: str, step: str, call: int) -> None:
+        """A call is under way, and is this step."""
+        if (plan := self._plans.get(program)) and step in plan:
+            plan.began(step, call)
+
+    def left(self, program: str, step: str, call: int) -> None:
+        """The call is over: if the step is not done, it is there for another one."""
+        if plan := self._plans.get(program):
+            plan.left(step, call)
 
     def did(self, program: str, step: str) -> None:
         """A step is done."""
