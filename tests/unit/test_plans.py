@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -232,3 +233,8 @@ def test_gaps_of_tools_are_learned_by_name():
     assert learned is not None
     assert 4.0 < learned < 10.0
     assert gaps.called(1, ("read",), now=30.0) is None
+
+
+def test_a_number_of_tokens_that_no_float_holds_is_no_step():
+    with pytest.raises(msgspec.ValidationError, match=r"tokens"):
+        msgspec.json.decode(b'{"name": "a", "tokens": 1%b}' % (b"0" * 400), type=PlanStep)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from aios.syscalls.base import Call, Record, SchedulingClass
+from aios.syscalls.base import Call, Record, SchedulingClass, Whole
 
 Signal = Literal["kill", "pause", "resume"]
 
@@ -184,7 +184,7 @@ class PlanStep(Record, frozen=True):
 
     name: str
     kind: Literal["llm", "tool"] = "llm"
-    tokens: int = 128
+    tokens: Whole = 128
     seconds: float = 0.0
     depends_on: tuple[str, ...] = ()
 
