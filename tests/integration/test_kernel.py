@@ -525,6 +525,7 @@ async def test_a_call_chooses_its_policy_within_what_its_group_allows(tmp_path: 
             await kernel.trap(pid, say("hello", policy="srpt"))
         with pytest.raises(Forbidden, match="'default' may not choose"):
             await kernel.trap(kernel.processes.attach("bob"), say("hello", policy="edf"))
+        assert kernel.status().active_calls == 0
         done = await kernel.trap(pid, say("hello", policy="composed"))
         assert kernel.status().cores[0].chosen == ()
         async with asyncio.TaskGroup() as tasks:

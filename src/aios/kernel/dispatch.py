@@ -260,12 +260,12 @@ class Dispatcher:
             group=process.group, scheduling_class=urgency, nice=process.nice, arrival=now,
             weight=self._groups.weight(process.group),
         )  # fmt: skip
-        visit = self._visits[id] = Visit(process, active, ticket, wanted)
+        visit = Visit(process, active, ticket, wanted)
         if isinstance(call, Generate):
-            visit.step = self.foresight.came(process, call, ticket)
+            ticket.policy = call.policy and self._groups.policy(process.group, call.policy, self._pool.policies)
             ticket.priority = call.priority
-            if call.policy:
-                ticket.policy = self._groups.policy(process.group, call.policy, self._pool.policies)
+            visit.step = self.foresight.came(process, call, ticket)
+        self._visits[id] = visit
         if isinstance(call, Generate | CallTool) and call.deadline_s is not None:
             ticket.deadline = now + call.deadline_s
             active.end_after(call.deadline_s)
@@ -288,8 +288,8 @@ class Dispatcher:
         process, active, ticket, usage = visit.process, visit.active, visit.ticket, visit.used()
         active.over()
         took = timings(ticket, time.monotonic())
-        if visit.admission is not None:
-            visit.admission.settle(usage, began=visit.entry is not None)
+        visit.settle(usage)
+        self.foresight.left(process, visit.step, active.id)
         self._processes.finish(process, active, usage, took, failed=bool(error))
         if visit.entry is not None and not (visit.parked and error in STOPPED):
             self._journal.record(over(visit.entry, error, visit.stored))

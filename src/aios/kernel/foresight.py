@@ -25,6 +25,7 @@ class Foresight:
         """A call came: write on its ticket what is known. Returns which step of its program's plan it is."""
         self._gaps.came(process.pid, ticket.arrival)
         step = self._plans.step_of(process.program, call.step)
+        self._plans.began(process.program, step, ticket.call_id)
         outlook = self._plans.outlook(process.program, step)
         ticket.path, ticket.ahead = outlook.path, outlook.ahead
         return step
@@ -36,6 +37,10 @@ class Foresight:
         tools = tuple([tool.function.name for choice in result.choices for tool in choice.tool_calls])
         learned = self._gaps.called(process.pid, tools, time.monotonic()) if tools else None
         return learned if declared is None else declared
+
+    def left(self, process: Process, step: str, call: int) -> None:
+        """A call is over, whatever became of it: nobody is at its step for it."""
+        self._plans.left(process.program, step, call)
 
     def forget(self, process: Process) -> None:
         """The process is gone."""

@@ -7,10 +7,12 @@ priority: Kwok and Ahmad 1999, section 4.2, static b-level).
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections import OrderedDict
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
+from itertools import islice
 
 from aios.errors import BadRequest
 from aios.syscalls import PlanStep
@@ -20,6 +22,10 @@ KEPT = 10_000
 TOKENS_PER_S = 50.0
 """A tool's second counts as so many tokens, to compare chains of both."""
 LEARNING = 0.3
+MAX_STEPS = 1_000
+"""More steps are refused: a plan is walked through while the kernel does nothing else."""
+MAX_LINKS = 10_000
+"""Of all steps of a plan, those they depend on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,33 +41,77 @@ class Outlook:
 UNKNOWN = Outlook()
 
 
-@dataclass(slots=True)
 class Plan:
-    """Steps by name, in an order in which they can be done; `paths` of each."""
+    """The steps of a program, `steps` in an order in which they can be done. Each dependency is followed once
+    when the plan is made and once when it is met, so no call of the program costs more for a long plan."""
 
-    steps: dict[str, PlanStep]
-    paths: dict[str, float]
-    done: set[str] = field(default_factory=set[str])
+    def __init__(self, steps: Iterable[PlanStep]) -> None:
+        self._steps = {step.name: step for step in steps}
+        self._names = list(self._steps)
+        self._place = {name: place for place, name in enumerate(self._names)}
+        self._after: dict[str, list[str]] = {name: [] for name in self._names}
+        self._waits = {name: len(step.depends_on) for name, step in self._steps.items()}
+        self._gaps: dict[str, float] = {}
+        for name, step in self._steps.items():
+            for before in step.depends_on:
+                self._after[before].append(name)
+                if step.kind == "tool":
+                    self._gaps[before] = max(step.seconds, self._gaps.get(before, step.seconds))
+        self._paths = _paths(self._steps)
+        self._left = sum(step.tokens for step in self._steps.values() if step.kind == "llm")
+        self._done: set[str] = set()
+        self._ready: list[int] = []  # places of llm steps that are not done and wait for none, in order
+        self._at: dict[str, set[int]] = {}
+        self._free([name for name, waits in self._waits.items() if not waits])
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._steps
 
     def next(self) -> str:
-        """The first llm step that is not done and waits for none; "" if there is none."""
-        for name, step in self.steps.items():
-            if step.kind == "llm" and name not in self.done and self.done.issuperset(self._before(step)):
-                return name
-        return ""
+        """The first llm step that is not done and waits for none; "" if there is none. One at which no call is
+        goes before others: of these the call may be a repetition."""
+        ready = [self._names[place] for place in islice(self._ready, len(self._at) + 1)]
+        return next((name for name in ready if name not in self._at), ready[0] if ready else "")
+
+    def began(self, name: str, call: int) -> None:
+        """A call is at a step."""
+        self._at.setdefault(name, set()).add(call)
+
+    def left(self, name: str, call: int) -> None:
+        """A call is over, done or not. One that began under an earlier plan is at no step of this one."""
+        at = self._at.get(name, set())
+        at.discard(call)
+        if not at:
+            self._at.pop(name, None)
+
+    def did(self, name: str) -> None:
+        """A step is done. Of tools nobody tells: they are taken to be done as soon as they can be."""
+        step = self._steps.get(name)
+        if step is None or step.kind == "tool" or name in self._done:
+            return
+        self._done.add(name)
+        self._left -= step.tokens
+        if not self._waits[name]:
+            del self._ready[bisect_left(self._ready, self._place[name])]
+        self._free(self._met(name))
 
     def outlook(self, name: str) -> Outlook:
-        left = sum(s.tokens for n, s in self.steps.items() if n not in self.done and s.kind == "llm")
-        gaps = [s.seconds for s in self.steps.values() if s.kind == "tool" and name in s.depends_on]
-        return Outlook(self.paths.get(name, 0.0), float(left), max(gaps, default=None))
+        return Outlook(self._paths.get(name, 0.0), float(self._left), self._gaps.get(name))
 
-    def _before(self, step: PlanStep) -> set[str]:
-        """The llm steps on which `step` depends, through tools too."""
-        found: set[str] = set()
-        for name in step.depends_on:
-            before = self.steps[name]
-            found |= {name} if before.kind == "llm" else self._before(before)
-        return found
+    def _free(self, free: list[str]) -> None:
+        """Steps wait for none any more: those of llm are ready, and what comes after tools is freed too."""
+        while free:
+            name = free.pop()
+            if self._steps[name].kind == "tool":
+                free += self._met(name)
+            elif name not in self._done:
+                insort(self._ready, self._place[name])
+
+    def _met(self, name: str) -> list[str]:
+        """A step is done: those that waited for it last."""
+        for after in self._after[name]:
+            self._waits[after] -= 1
+        return [after for after in dict.fromkeys(self._after[name]) if not self._waits[after]]
 
 
 class PlanBook:
@@ -71,8 +121,10 @@ class PlanBook:
         self._plans: OrderedDict[str, Plan] = OrderedDict()
 
     def declare(self, program: str, steps: Iterable[PlanStep]) -> None:
-        """The plan of a program, in place of the one it had. Raises BadRequest: two steps of one name, one that
-        depends on none there is, or on itself."""
+        """The plan of a program, in place of the one it had. Raises BadRequest: more than `MAX_STEPS` steps or
+        `MAX_LINKS` dependencies, two steps of one name, one that depends on none there is, or on itself."""
+        steps = tuple(steps)
+        _check_size(steps)
         by_name: dict[str, PlanStep] = {}
         for step in steps:
             if step.name in by_name:
@@ -86,24 +138,35 @@ class PlanBook:
         except CycleError as error:
             circle = " -> ".join(error.args[1])
             raise _bad(f"Steps depend on each other in a circle: {circle}.", "Break it.") from error
-        self._plans[program] = Plan({name: by_name[name] for name in order}, _paths(by_name, order))
+        self._plans[program] = Plan(by_name[name] for name in order)
         self._plans.move_to_end(program)
         if len(self._plans) > KEPT:
             self._plans.popitem(last=False)
 
     def step_of(self, program: str, named: str) -> str:
-        """Which step a call is: that which it names, else the next one that can be done."""
+        """Which step a call is: that which it names, else the next one that can be done and at which no other
+        call is; if others are at all of these, the first."""
         plan = self._plans.get(program)
-        return "" if plan is None else named if named in plan.steps else plan.next()
+        return "" if plan is None else named if named in plan else plan.next()
 
     def outlook(self, program: str, step: str) -> Outlook:
         plan = self._plans.get(program)
         return plan.outlook(step) if plan and step else UNKNOWN
 
+    def began(self, program: str, step: str, call: int) -> None:
+        """A call is under way, and is this step."""
+        if (plan := self._plans.get(program)) and step in plan:
+            plan.began(step, call)
+
+    def left(self, program: str, step: str, call: int) -> None:
+        """The call is over: if the step is not done, it is there for another one."""
+        if plan := self._plans.get(program):
+            plan.left(step, call)
+
     def did(self, program: str, step: str) -> None:
         """A step is done."""
         if plan := self._plans.get(program):
-            plan.done.add(step)
+            plan.did(step)
 
     def forget(self, program: str) -> None:
         self._plans.pop(program, None)
@@ -133,15 +196,27 @@ class ToolGaps:
         self._out.pop(pid, None)
 
 
-def _paths(steps: dict[str, PlanStep], order: list[str]) -> dict[str, float]:
+def _paths(steps: dict[str, PlanStep]) -> dict[str, float]:
     """Of each step the length of the longest chain from it to an end, itself included."""
-    paths: dict[str, float] = dict.fromkeys(order, 0.0)
-    for name in reversed(order):
-        step = steps[name]
+    paths: dict[str, float] = dict.fromkeys(steps, 0.0)
+    for name, step in reversed(steps.items()):
         paths[name] += step.tokens if step.kind == "llm" else step.seconds * TOKENS_PER_S
         for before in step.depends_on:
             paths[before] = max(paths[before], paths[name])
     return paths
+
+
+def _check_size(steps: Sequence[PlanStep]) -> None:
+    if len(steps) > MAX_STEPS:
+        raise _bad(
+            f"The plan has {len(steps)} steps; at most {MAX_STEPS} are taken.",
+            "Declare the next steps only, and the rest when these are done.",
+        )
+    if (links := sum(len(step.depends_on) for step in steps)) > MAX_LINKS:
+        raise _bad(
+            f"The steps depend on {links} others; a plan has at most {MAX_LINKS} dependencies.",
+            "Leave out those that follow from others, or put one step between many and many.",
+        )
 
 
 def _bad(what: str, mend: str) -> BadRequest:

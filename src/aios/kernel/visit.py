@@ -50,6 +50,11 @@ class Visit(msgspec.Struct, eq=False):
         self.decided = await guard.admit(self.process, call, id=self.active.id, facts=facts, park=park)
         self.parked = False
 
+    def settle(self, usage: Usage) -> None:
+        """It is over, and costs what it used if it began."""
+        if self.admission is not None:
+            self.admission.settle(usage, began=self.entry is not None)
+
     def park(self) -> Entry:
         """It is to be journalled as waiting for a person: if the kernel ends meanwhile, the next one asks
         again."""

@@ -198,7 +198,7 @@ class Generate(Call[Completion], frozen=True, tag="llm.generate"):
     """Personal memory: at most so many tokens of what earlier conversations told are put before this one, and
     what it tells is learned; 0: neither."""
     step: str = ""
-    """Which step of the program's declared plan it is; "": the next one."""
+    """Which step of the program's declared plan it is; "": the next one at which no other call is."""
     deadline_s: float | None = None
     """Seconds from arrival after which the call fails with `DeadlineExceeded`."""
     idempotency_key: str | None = None

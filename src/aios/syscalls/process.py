@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from aios.syscalls.base import Call, Record, SchedulingClass
+from aios.syscalls.base import Call, Record, SchedulingClass, Whole
 
 Signal = Literal["kill", "pause", "resume"]
 
@@ -184,14 +184,15 @@ class PlanStep(Record, frozen=True):
 
     name: str
     kind: Literal["llm", "tool"] = "llm"
-    tokens: int = 128
+    tokens: Whole = 128
     seconds: float = 0.0
     depends_on: tuple[str, ...] = ()
 
 
 class DeclarePlan(Call[ProcessInfo], frozen=True, tag="process.plan"):
     """Say what the program of the calling process will do from now on: the scheduler then knows what is left of
-    it and which of its calls hold up others. Only a hint. Answered by `ProcessInfo`."""
+    it and which of its calls hold up others. Only a hint. At most 1,000 steps with 10,000 dependencies in all.
+    Answered by `ProcessInfo`."""
 
     steps: tuple[PlanStep, ...]
 
