@@ -215,9 +215,9 @@ class GroupTable:
         group = self._nearest(name)
         chain = tuple(group.chain()) if group is not None else ()
         allowed = [above.settings.classes for above in chain]
-        had = [each for each in CLASSES if all(each in some for some in allowed)]
+        had: list[SchedulingClass] = [each for each in CLASSES if all(each in some for some in allowed)]
         rank = max(CLASSES.index("batch"), CLASSES.index(own))
-        less = [each for each in had if CLASSES.index(each) >= rank]
+        less: list[SchedulingClass] = [each for each in had if CLASSES.index(each) >= rank]
         if less:
             return less[0]
         return had[-1] if had else own
