@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from aios.kernel.groups import Pass
-from aios.kernel.limits import Charge
+from aios.errors import AiosError
+from aios.kernel.groups import GroupTable, Pass
+from aios.kernel.limits import Budget, Charge
 from aios.kernel.pool import Member
 from aios.syscalls import Usage
 
@@ -16,6 +17,17 @@ class Admission:
         self._charge, self._group = charge, group
         self._member: Member | None = None
         self._cost = 0.0
+
+    @classmethod
+    def of(cls, budget: Budget | None, groups: GroupTable, group: str) -> Admission:
+        """What a call of a process with that account, in that group, is let in with. Raises LimitExceeded, and
+        holds nothing then."""
+        charge = Charge(budget)
+        try:
+            return cls(charge, groups.enter(group))
+        except AiosError:
+            charge.settle(calls=0, tokens=0)
+            raise
 
     async def enter(self) -> None:
         """Wait for its turn."""
@@ -47,4 +59,4 @@ class Admission:
             cost = self._cost if began else 0.0
             if self._member is not None:
                 cost = self._member.cost(used.prompt_tokens, used.completion_tokens)
-            self._group.settle(tokens, cost)
+            self._group.settle(tokens, cost, began=began)

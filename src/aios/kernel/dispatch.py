@@ -270,7 +270,7 @@ class Dispatcher:
             ticket.deadline = now + call.deadline_s
             active.end_after(call.deadline_s)
         if past is not None:
-            visit.admission, visit.entry = Admission(past.charge, None), past.entry
+            visit.admission, visit.entry, visit.begun = Admission(past.charge, None), past.entry, True
         self._bus.publish(SyscallStarted(pid=process.pid, call=id, kind=active.kind, detail=detail(call)))
         self._processes.begin(process, active)
         return visit
@@ -279,7 +279,7 @@ class Dispatcher:
         """Raises LimitExceeded; waits where too many calls of its process or group run, or too fast."""
         if visit.admission is None:
             process = visit.process
-            visit.admission = Admission(Charge(process.budget), self._groups.enter(process.group))
+            visit.admission = Admission.of(process.budget, self._groups, process.group)
         await visit.admission.enter()
         return visit.admission
 
@@ -288,8 +288,7 @@ class Dispatcher:
         process, active, ticket, usage = visit.process, visit.active, visit.ticket, visit.used()
         active.over()
         took = timings(ticket, time.monotonic())
-        if visit.admission is not None:
-            visit.admission.settle(usage, began=visit.entry is not None)
+        visit.settle()
         self._processes.finish(process, active, usage, took, failed=bool(error))
         if visit.entry is not None and not (visit.parked and error in STOPPED):
             self._journal.record(over(visit.entry, error, visit.stored))

@@ -121,6 +121,7 @@ class Pass:
         self._groups = tuple(group.chain())
         self._keep = keep
         self._gates: list[asyncio.Semaphore] = []
+        self._requests: list[Bucket] = []
         self._tokens: list[tuple[Bucket, int]] = []
         self._cost = 0.0
         self._settled = False
@@ -135,9 +136,9 @@ class Pass:
         for gate in [group.gate for group in self._groups if group.gate is not None]:
             await gate.acquire()
             self._gates.append(gate)
-        for group in self._groups:
-            if group.requests is not None:
-                await group.requests.take(1.0)
+        for bucket in [group.requests for group in self._groups if group.requests is not None]:
+            await bucket.take(1.0)
+            self._requests.append(bucket)
 
     async def hold(self, prompt: int, most: int, cost: float) -> None:
         """Set aside `cost`, the most it can cost, and wait for the rate of tokens. `prompt` tokens are read
@@ -152,8 +153,9 @@ class Pass:
             await bucket.take(float(prompt))
             self._tokens.append((bucket, prompt))
 
-    def settle(self, tokens: int, cost: float) -> None:
-        """The call is over, took so many tokens and cost so much. Only the first time counts."""
+    def settle(self, tokens: int, cost: float, *, began: bool = True) -> None:
+        """The call is over, took so many tokens and cost so much; one that never `began` was no request. Only
+        the first time counts."""
         if self._settled:
             return
         self._settled = True
@@ -164,6 +166,9 @@ class Pass:
                 self._keep(group)
         for bucket, taken in self._tokens:
             bucket.give(float(taken - tokens))
+        if not began:
+            for bucket in self._requests:
+                bucket.give(1.0)
         for gate in self._gates:
             gate.release()
 
