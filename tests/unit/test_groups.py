@@ -147,7 +147,8 @@ async def test_a_call_that_never_began_was_no_request():
         GroupSettings(name="a/b", requests_per_min=1e-3),
     )
     above, below = groups._groups["a"].requests, groups._groups["a/b"].requests
-    assert above and below
+    assert above
+    assert below
     above.give(-1e-3)  # empty, for all of this test
     call = entered(groups, "a/b")
     waiting = asyncio.create_task(call.enter())

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from aios.errors import AiosError
 from aios.kernel.groups import GroupTable, Pass
 from aios.kernel.limits import Budget, Charge
 from aios.kernel.pool import Member
 from aios.syscalls import Usage
+
+CHARS_PER_TOKEN = 3
+"""Of a text where nobody tells its tokens (yet): a cautious guess."""
 
 
 class Admission:
@@ -38,10 +43,20 @@ class Admission:
     async def hold(self, member: Member, prompt: int, most: int) -> None:
         """Set aside what it can use on `member`: `prompt` tokens are read, at most `most` generated. Raises
         LimitExceeded, ContextOverflow."""
+        await self._hold(member, prompt, most, prompt + most)
+
+    async def hold_texts(self, member: Member, texts: Iterable[str | tuple[int, ...]]) -> None:
+        """Set aside what embedding `texts` can use on `member`. Each is a context of its own. Of
+        those that are no token ids the length is guessed; `settle` books what it was. Raises LimitExceeded,
+        ContextOverflow."""
+        sizes = [len(text) if isinstance(text, tuple) else -(-len(text) // CHARS_PER_TOKEN) for text in texts]
+        await self._hold(member, sum(sizes), 0, max(sizes, default=0))
+
+    async def _hold(self, member: Member, prompt: int, most: int, longest: int) -> None:
         self._member = member
         self._charge.hold(prompt, most)
         if self._group is not None:
-            await self._group.hold(prompt, prompt + most, member.cost(prompt, most))
+            await self._group.hold(prompt, longest, member.cost(prompt, most))
 
     async def hold_cost(self, cost: float) -> None:
         """Set aside what a call costs that takes no tokens. Raises LimitExceeded."""

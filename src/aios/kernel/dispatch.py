@@ -236,7 +236,7 @@ class Dispatcher:
             member = self._pool.route(call.model, process.pid)
             with visit.active:
                 await visit.permit(self._guard, call)
-                await self.admit(visit)
+                await (await self.admit(visit)).hold_texts(member, call.inputs)
                 await self._processes.going(process)
                 self._journal.record(visit.begin(), visit.decided)
                 self._processes.seat(process, visit.active)

@@ -69,7 +69,7 @@ class Group:
         if most is not None and tokens > most:
             raise ContextOverflow(
                 f"The context may get {tokens} tokens long; group {self.settings.name!r} may have {most}.",
-                "Shorten the conversation or lower max_tokens, or raise the group's `max_context`.",
+                "Shorten the prompt or lower max_tokens, or raise the group's `max_context`.",
             )
 
     def check_spend(self, cost: float) -> None:
@@ -141,8 +141,8 @@ class Pass:
             self._requests.append(bucket)
 
     async def hold(self, prompt: int, most: int, cost: float) -> None:
-        """Set aside `cost`, the most it can cost, and wait for the rate of tokens. `prompt` tokens are read
-        and at most `most` in all. Raises LimitExceeded, ContextOverflow."""
+        """Set aside `cost`, the most it can cost, and wait for the rate of tokens. `prompt` tokens are read,
+        and a context gets at most `most` long. Raises LimitExceeded, ContextOverflow."""
         for group in self._groups:
             group.check_context(most)
             group.check_spend(cost)

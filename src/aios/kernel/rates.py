@@ -40,8 +40,8 @@ class Bucket:
             self._level -= units
 
     def give(self, units: float) -> None:
-        """Put units back, for whoever waits; a negative number uses up more than was taken, for the next ones to
-        wait for."""
+        """Put units back, for whoever waits; a negative number uses up more than was taken, which the next
+        ones wait for."""
         self._level = min(self.per_minute, self.level + units)
         self._given.set()
 
