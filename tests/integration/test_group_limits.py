@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.kernels import settings, spawn
+from tests.kernels import ask, settings, spawn
 
+from aios.config import parse
 from aios.errors import ContextOverflow, LimitExceeded
 from aios.kernel.kernel import Kernel
 from aios.syscalls import Embed, GroupInfo, Limits
@@ -41,3 +42,21 @@ async def test_embeddings_count_against_the_limits_of_their_group_and_process(tm
             await kernel.trap(small.pid, Embed(inputs=((1, 2, 3, 4, 5),)))
         await kernel.trap(small.pid, Embed(inputs=((1, 2, 3, 4),)))
         assert [group.calls for group in kernel.groups.list()] == [0, 0]
+
+
+async def test_a_call_costs_what_it_costs_on_the_core_that_ended_it(tmp_path: Path) -> None:
+    dead = {
+        "name": "dead", "kind": "openai", "base_url": "http://127.0.0.1:9/v1", "models": ["parrot"],
+        "retries": 0, "price_completion": 1e6,
+    }  # fmt: skip
+    parrot = {"name": "parrot", "kind": "scripted", "models": ["parrot"], "price_completion": 3e6}
+    tables = {
+        "state": {"dir": str(tmp_path)},
+        "cores": [dead, parrot],
+        "groups": [{"name": "g", "spend": 100.0}],
+        "server": {"drain_s": 0},
+    }
+    async with Kernel(parse(tables)) as kernel:
+        told = await ask(kernel, kernel.processes.attach("ann", group="g"), "one two", max_tokens=4)
+        assert told.usage.completion_tokens > 0
+        assert kernel.groups.list()[0].spent == pytest.approx(3.0 * told.usage.completion_tokens)

@@ -58,6 +58,11 @@ class Admission:
         if self._group is not None:
             await self._group.hold(prompt, longest, member.cost(prompt, most))
 
+    def moved(self, member: Member) -> None:
+        """Another core, `member`, goes on with it. All of it costs what it costs there; that is not checked
+        again, so a dearer one may pass the budget."""
+        self._member = member
+
     async def hold_cost(self, cost: float) -> None:
         """Set aside what a call costs that takes no tokens. Raises LimitExceeded."""
         self._cost = cost

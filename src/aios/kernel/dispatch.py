@@ -215,7 +215,7 @@ class Dispatcher:
         visit.used = partial(answer.usage, prompt)
         self._journal.record(visit.begin(), visit.decided)
         self._processes.expect(process, active, len(sequences))
-        active.steps = steps = steps_of(self._pool, member, sequences, visit.ticket, self._tasks)
+        active.steps = steps = steps_of(self._pool, member, sequences, visit, self._tasks)
         return Begun(call, member, answer, steps)
 
     def _result(self, visit: Visit, begun: Begun) -> Completion:
