@@ -2,6 +2,8 @@
 
 import asyncio
 import time
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -12,6 +14,7 @@ from aios.kernel.groups import Group, GroupTable, Pass
 from aios.kernel.limits import Budget
 from aios.kernel.rates import Bucket, Purse
 from aios.kernel.records import GroupRow
+from aios.kernel.visit import Visit
 from aios.syscalls import Limits, Usage
 
 pytestmark = pytest.mark.anyio
@@ -186,6 +189,22 @@ async def test_a_call_that_its_group_refuses_holds_nothing_of_its_process():
     assert budget.held_calls == 1
     first.settle(Usage(), began=False)
     assert (budget.held_calls, budget.calls) == (0, 0)
+
+
+@pytest.mark.parametrize("begun", [False, True])
+async def test_a_call_that_a_person_was_asked_about_counts_from_when_it_begins(begun: bool):
+    budget = Budget(1, Limits(calls=2), None)
+    groups, _ = table(GroupSettings(name="g", requests_per_min=1e-3))
+    admission = Admission.of(budget, groups, "g")
+    await admission.enter()
+    who: Any = SimpleNamespace(pid=1, agent="g:ann", id=1, kind="llm.generate")
+    visit = Visit(who, who, who, None, admission=admission)
+    visit.park()
+    if begun:
+        visit.begin()
+    visit.settle()
+    assert (budget.calls, budget.held_calls) == (int(begun), 0)
+    assert groups.list()[0].requests_left == pytest.approx(-int(begun), abs=0.01)
 
 
 async def test_limits_change_while_calls_are_under_way():
