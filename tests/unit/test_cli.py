@@ -9,7 +9,7 @@ from rich.console import Console
 from aios.cli import render
 from aios.cli.main import COMMANDS, _run, cli
 from aios.errors import CoreRefused
-from aios.syscalls import ProcessInfo, ProcessUsage
+from aios.syscalls import GroupInfo, ProcessInfo, ProcessUsage
 
 
 @pytest.fixture(autouse=True)
@@ -96,3 +96,22 @@ def test_names_of_processes_can_be_read_on_a_narrow_terminal() -> None:
     console = Console(width=80, file=io.StringIO())
     console.print(render.process_table([busy]))
     assert "research" in console.file.getvalue()
+
+
+def test_all_limits_of_groups_fit_on_a_hundred_columns() -> None:
+    narrow = GroupInfo(
+        name="research/web/crawlers", weight=2.5, calls=12, concurrency=8, max_queue=100, max_context=131072,
+        requests_per_min=600, requests_left=599.6, tokens_per_min=200_000, tokens_left=-198_123.4, spend=50.0,
+        spent=12.3456789, refills_in_s=86_399, classes=("interactive", "normal", "batch"),
+        policies=("composed", "edf"),
+    )  # fmt: skip
+    console = Console(width=100, file=io.StringIO())
+    console.print(render.group_table([narrow, GroupInfo(name="plain", policies=())]))
+    told = console.file.getvalue()
+    for part in ("12/100", "600/600", "-198k/200k", "131072", "12.3/50", "23:59:59", "interactive", "batch",
+                 "composed", "none"):  # fmt: skip
+        assert part in told
+    console.print(render.group_table([GroupInfo(name="plain")]))
+    heads, row = console.file.getvalue().removeprefix(told).splitlines()
+    assert heads.split() == ["GROUP", "WEIGHT", "CALLS", "SPENT"]
+    assert row.split() == ["plain", "1", "0", "0"]

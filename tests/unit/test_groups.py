@@ -2,14 +2,20 @@
 
 import asyncio
 import time
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from aios.config import GroupSettings
 from aios.errors import BadRequest, ContextOverflow, Forbidden, LimitExceeded
+from aios.kernel.admission import Admission
 from aios.kernel.groups import Group, GroupTable, Pass
+from aios.kernel.limits import Budget
 from aios.kernel.rates import Bucket, Purse
 from aios.kernel.records import GroupRow
+from aios.kernel.visit import Visit
+from aios.syscalls import Limits, Usage
 
 pytestmark = pytest.mark.anyio
 
@@ -136,6 +142,69 @@ async def test_tokens_generated_are_paid_back_by_those_who_come_next():
     left = groups.list()[0].tokens_left
     assert left is not None
     assert left == pytest.approx(-2100, abs=20)
+
+
+async def test_a_call_that_never_began_was_no_request():
+    groups, _ = table(
+        GroupSettings(name="a", requests_per_min=1e-3, max_context=10),
+        GroupSettings(name="a/b", requests_per_min=1e-3),
+    )
+    above, below = groups._groups["a"].requests, groups._groups["a/b"].requests
+    assert above
+    assert below
+    above.give(-1e-3)  # empty, for all of this test
+    call = entered(groups, "a/b")
+    waiting = asyncio.create_task(call.enter())
+    await asyncio.sleep(0)
+    assert below.level == pytest.approx(-1, abs=0.01)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    call.settle(0, 0.0, began=False)
+    assert below.level == pytest.approx(0, abs=0.01)
+    above.give(1.0)
+    other = entered(groups, "a")
+    await other.enter()
+    with pytest.raises(ContextOverflow):
+        await other.hold(11, 11, 0.0)
+    other.settle(0, 0.0, began=False)
+    assert above.level == pytest.approx(0, abs=0.01)
+
+
+async def test_what_is_given_back_is_there_at_once_for_who_waits():
+    bucket = Bucket(1.0)
+    await bucket.take(1.0)
+    waiting = asyncio.create_task(bucket.take(1.0))
+    await asyncio.sleep(0)
+    bucket.give(1.0)
+    await asyncio.wait_for(waiting, 10)
+
+
+async def test_a_call_that_its_group_refuses_holds_nothing_of_its_process():
+    groups, _ = table(GroupSettings(name="g", max_queue=1))
+    budget = Budget(1, Limits(calls=2), None)
+    first = Admission.of(budget, groups, "g")
+    for _ in range(3):
+        with pytest.raises(LimitExceeded, match="'g' has 1 calls under way"):
+            Admission.of(budget, groups, "g")
+    assert budget.held_calls == 1
+    first.settle(Usage(), began=False)
+    assert (budget.held_calls, budget.calls) == (0, 0)
+
+
+@pytest.mark.parametrize("begun", [False, True])
+async def test_a_call_that_a_person_was_asked_about_counts_from_when_it_begins(begun: bool):
+    budget = Budget(1, Limits(calls=2), None)
+    groups, _ = table(GroupSettings(name="g", requests_per_min=1e-3))
+    admission = Admission.of(budget, groups, "g")
+    await admission.enter()
+    who: Any = SimpleNamespace(pid=1, agent="g:ann", id=1, kind="llm.generate")
+    visit = Visit(who, who, who, None, admission=admission)
+    visit.park()
+    if begun:
+        visit.begin()
+    visit.settle()
+    assert (budget.calls, budget.held_calls) == (int(begun), 0)
+    assert groups.list()[0].requests_left == pytest.approx(-int(begun), abs=0.01)
 
 
 async def test_limits_change_while_calls_are_under_way():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, get_args
 
 import click
 import msgspec
@@ -11,10 +11,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from aios.syscalls import ContextInfo, ContextState, GroupInfo, ProcessInfo
+from aios.syscalls import ContextInfo, ContextState, GroupInfo, ProcessInfo, SchedulingClass
 
 WIDE = 160
 """Columns of what is no terminal: a file, a pipe."""
+CLASSES = set(get_args(SchedulingClass))
 STYLES = {"running": "green", "ready": "yellow", "paused": "magenta", "killed": "red", "exited": "dim"}
 
 
@@ -144,37 +145,49 @@ def kv_table(contexts: Iterable[ContextState]) -> Table:
 
 
 def group_table(groups: Iterable[GroupInfo]) -> Table:
-    """Limits, and what is left of them."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in (
-        "GROUP",
-        "WEIGHT",
-        "CALLS",
-        "AT ONCE",
-        "CALLS/MIN",
-        "TOKENS/MIN",
-        "SPENT",
-        "REFILLS",
-        "POLICIES",
-    ):
-        table.add_column(name, justify="left" if name in ("GROUP", "POLICIES") else "right")
-    for group in groups:
-        table.add_row(
-            escape(group.name), f"{group.weight:g}", _used(group.calls, group.max_queue),
-            "" if group.concurrency is None else str(group.concurrency),
-            _left(group.requests_left, group.requests_per_min), _left(group.tokens_left, group.tokens_per_min),
-            _used(group.spent, group.spend), "" if group.refills_in_s is None else seconds(group.refills_in_s),
-            escape(", ".join(group.policies or ())),
-        )  # fmt: skip
+    """Limits, and what is used of them or (LEFT) left. Columns in which nothing is limited are left out."""
+    shown = list(groups)
+    columns: dict[str, Callable[[GroupInfo], str]] = {
+        "GROUP": lambda g: escape(g.name),
+        "WEIGHT": lambda g: f"{g.weight:g}",
+        "CALLS": lambda g: _of(g.calls, g.max_queue),
+        "AT\nONCE": lambda g: "" if g.concurrency is None else _count(g.concurrency),
+        "CALLS/\nMIN LEFT": lambda g: _left(g.requests_left, g.requests_per_min),
+        "TOKENS/\nMIN LEFT": lambda g: _left(g.tokens_left, g.tokens_per_min),
+        "MOST\nCONTEXT": lambda g: "" if g.max_context is None else str(g.max_context),
+        "SPENT": lambda g: _of(g.spent, g.spend),
+        "REFILLS\nIN": lambda g: "" if g.refills_in_s is None else seconds(g.refills_in_s),
+        "CLASSES": lambda g: "" if set(g.classes) == CLASSES else " ".join(g.classes),
+        "POLICIES": lambda g: "none" if g.policies == () else escape(" ".join(g.policies or ())),
+    }
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    always = ("GROUP", "WEIGHT", "CALLS", "SPENT")
+    for name, cell in list(columns.items()):
+        if name not in always and not any(cell(group) for group in shown):
+            del columns[name]
+            continue
+        left = name in ("GROUP", "CLASSES", "POLICIES")
+        table.add_column(name, justify="left" if left else "right", no_wrap=not left, overflow="fold")
+    for group in shown:
+        table.add_row(*(cell(group) for cell in columns.values()))
     return table
 
 
-def _used(used: float, most: float | None) -> str:
-    return f"{used:g}" if most is None else f"{used:g} of {most:g}"
+def _of(used: float, most: float | None) -> str:
+    return _count(used) if most is None else f"{_count(used)}/{_count(most)}"
 
 
 def _left(left: float | None, most: float | None) -> str:
-    return "" if left is None or most is None else f"{left:.0f} of {most:g} left"
+    return "" if left is None else _of(round(left), most)
+
+
+def _count(value: float) -> str:
+    """A number for people: 999, 12.3k, 200k, 1.5M."""
+    for unit in ("", "k", "M"):
+        if abs(value) < 999.5:
+            return f"{value:.3g}{unit}"
+        value /= 1000
+    return f"{value:.3g}G"
 
 
 def core_table(cores: Iterable[dict[str, Any]]) -> Table:

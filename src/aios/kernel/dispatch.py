@@ -215,7 +215,7 @@ class Dispatcher:
         visit.used = partial(answer.usage, prompt)
         self._journal.record(visit.begin(), visit.decided)
         self._processes.expect(process, active, len(sequences))
-        active.steps = steps = steps_of(self._pool, member, sequences, visit.ticket, self._tasks)
+        active.steps = steps = steps_of(self._pool, member, sequences, visit, self._tasks)
         return Begun(call, member, answer, steps)
 
     def _result(self, visit: Visit, begun: Begun) -> Completion:
@@ -236,7 +236,7 @@ class Dispatcher:
             member = self._pool.route(call.model, process.pid)
             with visit.active:
                 await visit.permit(self._guard, call)
-                await self.admit(visit)
+                await (await self.admit(visit)).hold_texts(member, call.inputs)
                 await self._processes.going(process)
                 self._journal.record(visit.begin(), visit.decided)
                 self._processes.seat(process, visit.active)
@@ -270,7 +270,7 @@ class Dispatcher:
             ticket.deadline = now + call.deadline_s
             active.end_after(call.deadline_s)
         if past is not None:
-            visit.admission, visit.entry = Admission(past.charge, None), past.entry
+            visit.admission, visit.entry, visit.begun = Admission(past.charge, None), past.entry, True
         self._bus.publish(SyscallStarted(pid=process.pid, call=id, kind=active.kind, detail=detail(call)))
         self._processes.begin(process, active)
         return visit
@@ -279,7 +279,7 @@ class Dispatcher:
         """Raises LimitExceeded; waits where too many calls of its process or group run, or too fast."""
         if visit.admission is None:
             process = visit.process
-            visit.admission = Admission(Charge(process.budget), self._groups.enter(process.group))
+            visit.admission = Admission.of(process.budget, self._groups, process.group)
         await visit.admission.enter()
         return visit.admission
 
@@ -288,7 +288,7 @@ class Dispatcher:
         process, active, ticket, usage = visit.process, visit.active, visit.ticket, visit.used()
         active.over()
         took = timings(ticket, time.monotonic())
-        visit.settle(usage)
+        visit.settle()
         self.foresight.left(process, visit.step, active.id)
         self._processes.finish(process, active, usage, took, failed=bool(error))
         if visit.entry is not None and not (visit.parked and error in STOPPED):

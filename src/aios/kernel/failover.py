@@ -10,15 +10,16 @@ from aios.cores.core import Sequence, Step
 from aios.errors import CoreUnavailable
 from aios.kernel.merge import merged
 from aios.kernel.pool import Member, Pool
-from aios.scheduler.ticket import Ticket
+from aios.kernel.visit import Visit
 
 
 async def steps_anywhere(
-    pool: Pool, member: Member, sequence: Sequence, ticket: Ticket
+    pool: Pool, member: Member, sequence: Sequence, visit: Visit
 ) -> AsyncGenerator[Step, None]:
     """The steps of `sequence`, from `member` and, when that is unavailable, from one that can go on after the
-    last token. Raises what the last one raises."""
+    last token. The call of `visit` is booked at the price of the last one. Raises what that raises."""
     tried: set[str] = set()
+    ticket = visit.ticket
     while True:
         try:
             async with aclosing(member.scheduler.submit(sequence, ticket)) as steps:
@@ -31,14 +32,16 @@ async def steps_anywhere(
             if refuge is None:
                 raise
             member, sequence = refuge
+            if visit.admission is not None:
+                visit.admission.moved(member)
 
 
 def steps_of(
-    pool: Pool, member: Member, sequences: list[Sequence], ticket: Ticket, tasks: asyncio.TaskGroup
+    pool: Pool, member: Member, sequences: list[Sequence], visit: Visit, tasks: asyncio.TaskGroup
 ) -> AsyncGenerator[Step, None]:
     """The steps of all sequences of one call, as they come."""
     if pool.alone(member):
-        streams = [member.scheduler.submit(sequence, ticket) for sequence in sequences]
+        streams = [member.scheduler.submit(sequence, visit.ticket) for sequence in sequences]
     else:
-        streams = [steps_anywhere(pool, member, sequence, ticket) for sequence in sequences]
+        streams = [steps_anywhere(pool, member, sequence, visit) for sequence in sequences]
     return streams[0] if len(streams) == 1 else merged(streams, tasks)

@@ -70,7 +70,7 @@ class Group:
         if most is not None and tokens > most:
             raise ContextOverflow(
                 f"The context may get {tokens} tokens long; group {self.settings.name!r} may have {most}.",
-                "Shorten the conversation or lower max_tokens, or raise the group's `max_context`.",
+                "Shorten the prompt or lower max_tokens, or raise the group's `max_context`.",
             )
 
     def check_spend(self, cost: float) -> None:
@@ -122,6 +122,7 @@ class Pass:
         self._groups = tuple(group.chain())
         self._keep = keep
         self._gates: list[asyncio.Semaphore] = []
+        self._requests: list[Bucket] = []
         self._tokens: list[tuple[Bucket, int]] = []
         self._cost = 0.0
         self._settled = False
@@ -136,13 +137,13 @@ class Pass:
         for gate in [group.gate for group in self._groups if group.gate is not None]:
             await gate.acquire()
             self._gates.append(gate)
-        for group in self._groups:
-            if group.requests is not None:
-                await group.requests.take(1.0)
+        for bucket in [group.requests for group in self._groups if group.requests is not None]:
+            await bucket.take(1.0)
+            self._requests.append(bucket)
 
     async def hold(self, prompt: int, most: int, cost: float) -> None:
-        """Set aside `cost`, the most it can cost, and wait for the rate of tokens. `prompt` tokens are read
-        and at most `most` in all. Raises LimitExceeded, ContextOverflow."""
+        """Set aside `cost`, the most it can cost, and wait for the rate of tokens. `prompt` tokens are read,
+        and a context gets at most `most` long. Raises LimitExceeded, ContextOverflow."""
         for group in self._groups:
             group.check_context(most)
             group.check_spend(cost)
@@ -153,8 +154,9 @@ class Pass:
             await bucket.take(float(prompt))
             self._tokens.append((bucket, prompt))
 
-    def settle(self, tokens: int, cost: float) -> None:
-        """The call is over, took so many tokens and cost so much. Only the first time counts."""
+    def settle(self, tokens: int, cost: float, *, began: bool = True) -> None:
+        """The call is over, took so many tokens and cost so much; one that never `began` was no request. Only
+        the first time counts."""
         if self._settled:
             return
         self._settled = True
@@ -165,6 +167,9 @@ class Pass:
                 self._keep(group)
         for bucket, taken in self._tokens:
             bucket.give(float(taken - tokens))
+        if not began:
+            for bucket in self._requests:
+                bucket.give(1.0)
         for gate in self._gates:
             gate.release()
 

@@ -13,6 +13,7 @@ import msgspec
 
 from aios.cores.core import Core, Delta
 from aios.errors import AiosError, BadRequest
+from aios.kernel.admission import CHARS_PER_TOKEN
 from aios.kernel.pcb import Process
 from aios.memory.thinking import as_message
 from aios.syscalls import Completion, Generate, Message, memory
@@ -24,8 +25,6 @@ CANDIDATES = 20
 """Facts that are tried for the budget, best first."""
 BLOCK = "<block "
 """How the message with the blocks begins."""
-CHARS_PER_TOKEN = 3
-"""Where a core does not tell tokens: a cautious guess."""
 
 
 class Personal:

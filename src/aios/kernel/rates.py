@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 
@@ -17,6 +18,7 @@ class Bucket:
         self._level = per_minute
         self._at = clock()
         self._turn = asyncio.Lock()
+        self._given = asyncio.Event()
 
     @property
     def level(self) -> float:
@@ -30,13 +32,18 @@ class Bucket:
         """Wait until so many units (or a whole minute's worth, if that is less) are there, and use them up.
         Nothing is used if the caller is cancelled while it waits."""
         async with self._turn:
-            while (missing := min(units, self.per_minute) - self.level) > 1e-9:  # noqa: ASYNC110
-                await asyncio.sleep(missing * 60.0 / self.per_minute)
+            while (missing := min(units, self.per_minute) - self.level) > 1e-9:
+                self._given.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(missing * 60.0 / self.per_minute):
+                        await self._given.wait()
             self._level -= units
 
     def give(self, units: float) -> None:
-        """Put units back; a negative number uses up more than was taken, for the next ones to wait for."""
+        """Put units back, for whoever waits; a negative number uses up more than was taken, which the next
+        ones wait for."""
         self._level = min(self.per_minute, self.level + units)
+        self._given.set()
 
 
 class Purse:

@@ -29,7 +29,8 @@ STOPPED = (Cancelled.code, Draining.code)
 
 class Visit(msgspec.Struct, eq=False):
     """A call inside the kernel. `parked`: a person is asked. `step`: of its program's plan. `decided`: what
-    let it in. `entry`: as it is journalled, from when it is. `used()`: tokens, so far. `stored`: its result, if
+    let it in. `entry`: as it is journalled, from when it is. `begun`: nothing keeps it from its core
+    or tool any more. `used()`: tokens, so far. `stored`: its result, if
     somebody may ask for it again."""
 
     process: Process
@@ -41,6 +42,7 @@ class Visit(msgspec.Struct, eq=False):
     decided: Audited | None = None
     admission: Admission | None = None
     entry: Entry | None = None
+    begun: bool = False
     used: Callable[[], Usage] = Usage
     stored: msgspec.Raw | None = None
 
@@ -50,19 +52,23 @@ class Visit(msgspec.Struct, eq=False):
         self.decided = await guard.admit(self.process, call, id=self.active.id, facts=facts, park=park)
         self.parked = False
 
-    def settle(self, usage: Usage) -> None:
-        """It is over, and costs what it used if it began."""
-        if self.admission is not None:
-            self.admission.settle(usage, began=self.entry is not None)
-
     def park(self) -> Entry:
         """It is to be journalled as waiting for a person: if the kernel ends meanwhile, the next one asks
         again."""
         self.parked = True
-        return self.begin()
+        return self._journalled()
 
     def begin(self) -> Entry:
         """It is to be journalled as begun."""
+        self.begun = True
+        return self._journalled()
+
+    def settle(self) -> None:
+        """It is over: give back what it holds of limits."""
+        if self.admission is not None:
+            self.admission.settle(self.used(), began=self.begun and self.entry is not None)
+
+    def _journalled(self) -> Entry:
         wanted, active = self.wanted, self.active
         if self.entry is not None:
             return self.entry
