@@ -11,9 +11,9 @@ from aios.cores.core import Extent
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """KV of `tokens`, in a slot, in an extent of the parking memory, or in a file. `prompt` of them were
-    prefilled as one prompt. `pid` 0: shared by its group. `sequence`: the one that computed it last; `running`:
-    it does now. `used`: a count of uses, greater is newer; `since`: clock time of the last one.
+    """KV of `tokens` (`packed`), in a slot, in an extent of the parking memory, or in a file. `prompt` of them
+    were prefilled as one prompt. `pid` 0: shared by its group. `sequence`: the one that computed it last;
+    `running`: it does now. `used`: a count of uses, greater is newer; `since`: clock time of the last one.
 
     With both `extent` and `file` it is *clean*: the extent can be given up at once. `spent`: a file from which
     it was read, and which may go when it left its slot. `asked`: a copy is being made, or can't be."""
@@ -21,7 +21,7 @@ class Entry:
     id: int
     pid: int
     group: str
-    tokens: list[int]
+    tokens: str
     prompt: int
     sequence: int = 0
     slot: int | None = None

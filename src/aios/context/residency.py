@@ -23,6 +23,7 @@ import msgspec
 
 from aios.config import Eviction
 from aios.context.entry import Entry
+from aios.context.packed import packed
 from aios.context.parking import Parking
 from aios.context.prefix import RadixTrie, shared_length
 from aios.context.seating import Place
@@ -58,7 +59,7 @@ class Residency:
         self._gaps = Gaps()
         self.worth = Worth(spec, self._gaps, eviction)
         self.parking = Parking(spec.ram_bytes, self.worth, swap, self._left_ram)
-        self._tries: dict[str, RadixTrie[list[int], Entry]] = {}
+        self._tries: dict[str, RadixTrie[str, Entry]] = {}
         self._of: dict[int, set[Entry]] = {}
         """Entries by process; 0: those that groups share."""
         self._newest: dict[int, Entry] = {}
@@ -82,7 +83,7 @@ class Residency:
         planned: set[Entry] = set()
         contexts = sequence.contexts
         for i in range(sequence.width):
-            context = contexts[i] if i < len(contexts) else []
+            context = packed(contexts[i]) if i < len(contexts) else ""
             seats.append(self._seat(sequence, context, free, planned))
             free.remove(seats[-1].slot)
         return msgspec.structs.replace(seats[0], others=tuple(seats[1:])) if len(seats) > 1 else seats[0]
@@ -92,7 +93,7 @@ class Residency:
             if entry.tokens:
                 self._trie(entry.group).remove(entry.tokens, entry)
             entry.running = False
-            entry.tokens = sequence.context_in(self._slot_of(entry))[: sequence.kv]
+            entry.tokens = packed(sequence.context_in(self._slot_of(entry))[: sequence.kv])
             self._use(entry)
             if entry.spent and self.parking.swap:
                 self.parking.swap.remove(entry.spent)
@@ -112,13 +113,13 @@ class Residency:
             self._tell(entry, "dropped")
 
     def cached(self, sequence: Sequence) -> int:
-        return self._best(sequence, sequence.tokens + sequence.generated)[1]
+        return self._best(sequence, packed(sequence.tokens + sequence.generated))[1]
 
     def dropped(self, sequence: Sequence) -> int:
         newest = self._newest.get(sequence.pid)
         if newest is None or newest.place != "dropped":
             return 0
-        had = shared_length(newest.tokens, sequence.tokens + sequence.generated, 0)
+        had = shared_length(newest.tokens, packed(sequence.tokens + sequence.generated), 0)
         return max(0, had - self.cached(sequence))
 
     def place_of(self, pid: int) -> tuple[Place, int]:
@@ -150,7 +151,13 @@ class Residency:
     def adopt(self, path: Path, label: Label) -> None:
         """A file that an earlier kernel left, or another core."""
         entry = Entry(
-            next(self._ids), label.pid, label.group, label.tokens, label.prompt, file=path, since=self._now()
+            next(self._ids),
+            label.pid,
+            label.group,
+            packed(label.tokens),
+            label.prompt,
+            file=path,
+            since=self._now(),
         )
         self._use(entry)
         self._list(entry)
@@ -197,7 +204,7 @@ class Residency:
                 self._tell(entry, "dropped")
                 self._slots[slot] = None
 
-    def _seat(self, sequence: Sequence, context: list[int], free: list[int], planned: set[Entry]) -> Seat:
+    def _seat(self, sequence: Sequence, context: str, free: list[int], planned: set[Entry]) -> Seat:
         """One of `free` for a context of `sequence`; an empty one is a slot that it will fill itself.
         `planned`: entries on which what was planned with it counts."""
         source, length = self._best(sequence, context) if context else (None, 0)
@@ -222,7 +229,7 @@ class Residency:
 
     # -- choosing ----------------------------------------------------------------------------------
 
-    def _best(self, sequence: Sequence, context: list[int]) -> tuple[Entry | None, int]:
+    def _best(self, sequence: Sequence, context: str) -> tuple[Entry | None, int]:
         """The entry to start from, and how many of its tokens are of use."""
         length, entries = self._trie(sequence.group).longest(context[:-1])
         if length == 0:
@@ -230,7 +237,7 @@ class Residency:
         # Its own first (its decoded part too is exactly what it would compute), then the smallest of some:
         # thousands may begin alike.
         own_ones = [e for e in self._of.get(sequence.pid, ()) if e.sequence == sequence.id]
-        entries = [e for e in own_ones if e.tokens[:length] == context[:length]] or islice(entries, MOST_ALIKE)
+        entries = [e for e in own_ones if e.tokens.startswith(context[:length])] or islice(entries, MOST_ALIKE)
         entry = min(entries, key=lambda e: (len(e.tokens), -e.used))
         own = entry.sequence == sequence.id
         if not self._spec.truncatable and length < len(entry.tokens):
@@ -278,7 +285,7 @@ class Residency:
         return [*ops, Save(slot, extent)]
 
     def _bring(
-        self, source: Entry, length: int, slot: int, sequence: Sequence, context: list[int], planned: set[Entry]
+        self, source: Entry, length: int, slot: int, sequence: Sequence, context: str, planned: set[Entry]
     ) -> tuple[list[KvOp], Path | None]:
         """Get the first `length` tokens' KV of `source` into `slot`, after saving what is there now. And
         a file that is of no use once it was read."""
@@ -301,12 +308,12 @@ class Residency:
             ops += self._share(slot, sequence.group, context[:length], planned)
         return ops, file
 
-    def _worth_sharing(self, group: str, tokens: list[int]) -> bool:
+    def _worth_sharing(self, group: str, tokens: str) -> bool:
         shared = [e for e in self._of.get(0, ()) if e.group == group]
-        have = max((len(e.tokens) for e in shared if e.tokens == tokens[: len(e.tokens)]), default=0)
+        have = max((len(e.tokens) for e in shared if tokens.startswith(e.tokens)), default=0)
         return len(tokens) - have >= MIN_SHARED
 
-    def _share(self, slot: int, group: str, tokens: list[int], planned: set[Entry]) -> list[KvOp]:
+    def _share(self, slot: int, group: str, tokens: str, planned: set[Entry]) -> list[KvOp]:
         """Keep what is now in `slot` as an entry of the group's own."""
         entry = Entry(next(self._ids), 0, group, tokens, len(tokens))
         self._use(entry)
@@ -319,7 +326,7 @@ class Residency:
         self._tell(entry, "shared")
         return [*ops, Save(slot, extent)]
 
-    def _occupy(self, slot: int, sequence: Sequence, context: list[int], file: Path | None) -> None:
+    def _occupy(self, slot: int, sequence: Sequence, context: str, file: Path | None) -> None:
         entry = Entry(
             next(self._ids), sequence.pid, sequence.group, context, len(sequence.tokens),
             sequence=sequence.id, slot=slot, running=True, spent=file,
@@ -357,8 +364,8 @@ class Residency:
         if not mine:
             self._of.pop(entry.pid, None)
 
-    def _trie(self, group: str) -> RadixTrie[list[int], Entry]:
-        return self._tries.setdefault(group, RadixTrie[list[int], Entry]([]))
+    def _trie(self, group: str) -> RadixTrie[str, Entry]:
+        return self._tries.setdefault(group, RadixTrie[str, Entry](""))
 
     def _use(self, entry: Entry) -> None:
         entry.used, entry.since = next(self._uses), self._now()

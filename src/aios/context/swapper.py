@@ -8,6 +8,7 @@ import time
 from contextlib import suppress
 
 from aios.context.entry import Entry
+from aios.context.packed import unpacked
 from aios.context.parking import Parking
 from aios.context.swap import Label, SwapSpace
 from aios.context.worth import Worth
@@ -76,8 +77,8 @@ class Swapper:
 
     def label(self, entry: Entry) -> Label:
         return Label(
-            fingerprint=self._keeper.fingerprint, pid=entry.pid, group=entry.group, tokens=entry.tokens,
-            prompt=entry.prompt, size=self._worth.size(len(entry.tokens)),
+            fingerprint=self._keeper.fingerprint, pid=entry.pid, group=entry.group,
+            tokens=unpacked(entry.tokens), prompt=entry.prompt, size=self._worth.size(len(entry.tokens)),
         )  # fmt: skip
 
     def _complain(self, what: str) -> None:
