@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tests.items import item
 
 from aios.scheduler.composed import Composed
 from aios.scheduler.edf import EarliestDeadlineFirst
@@ -29,12 +30,6 @@ POLICIES: list[Callable[..., SchedulingPolicy]] = [
     Locality, Composed,
 ]  # fmt: skip
 every = pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: policy.name)
-
-
-def item(number: int, **fields) -> Item:
-    given = {"pid": number, "program": f"p{number}", "group": "g", "scheduling_class": "normal", "nice": 0}
-    given |= {"priority": 0, "arrival": 0.0, "queued": 0.0, "context_tokens": 10}
-    return Item(id=number, **{**given, **fields})
 
 
 calls = st.builds(Call, fresh=st.integers(0, 300), output=st.integers(1, 200), gap_s=st.floats(0, 2))

@@ -18,5 +18,5 @@ class RoundRobin(Fifo):
     name = "rr"
 
     def preempt(self, running: Iterable[Item], now: float) -> list[Item]:
-        longest = sorted(self._due(running), key=lambda item: (-item.quantum_used, item.id))
+        longest = sorted(self._due(running), key=lambda item: -item.quantum_used)  # equals: as they were seated
         return longest[: len(self)]
