@@ -12,7 +12,7 @@ class Locality:
     """Items in the order of how much of their context is resident; but a group whose deficit is used up must
     wait until all with waiting items have used theirs, when each gets `refill * weight` tokens more (deficit
     longest prefix match: Cao et al. 2025, "Locality-aware Fair Scheduling in LLM Serving", algorithm 1). Two
-    groups with items always waiting differ by at most one refill and what is running."""
+    groups with items always waiting differ by at most one refill and what runs, each to its end."""
 
     name = "locality"
 
