@@ -22,9 +22,9 @@ class ProgramService:
     level in order of arrival. The calls of one program may run side by side, and children work for their
     parents: what counts is the longest chain, a call starting where the longest chain of those that ended
     before it stands (Autellix: Luo et al. 2025, section 4.2.2, ATLAS; with calls one after the other this is
-    PLAS, section 4.2.1). The first of a level goes to the first level once the wait of its program exceeds `beta`
-    times its service (section 4.2.3, anti-starvation, there for all who wait). At the end of a quantum a running item leaves for one of a higher or its
-    own level.
+    PLAS, section 4.2.1). The first of a level goes to the first level once the wait of its program exceeds
+    `beta` times its service (section 4.2.3, anti-starvation, there for all who wait). At the end of a quantum a
+    running item leaves for one of a higher or its own level.
 
     `base`: tokens of the first level. `token_s`: seconds that a token takes, to compare wait with service."""
 
