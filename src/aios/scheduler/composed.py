@@ -150,10 +150,6 @@ class Composed:
             if sizes.count.bit_count() == 1:  # twice as much is known as when all were ordered last
                 self._reorder()
 
-    def attained(self, program: str) -> float:
-        """Tokens of work that its ended calls took."""
-        return self._programs[program].attained if program in self._programs else 0.0
-
     def learned(self) -> dict[str, list[float]]:
         return {kind: sizes.recent for kind, sizes in self._sizes.items() if sizes.recent}
 
