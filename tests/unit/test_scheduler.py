@@ -63,6 +63,21 @@ async def test_a_waiting_call_can_be_cancelled_without_ever_getting_a_slot():
     assert b.core.order == [1]
 
 
+async def test_a_call_that_is_cancelled_as_it_gets_its_slot_gives_it_back():
+    async with bench(1, Fifo()) as b:
+        b.scheduler.pause(1)
+        call = b.call(1)
+        await b.core.tick(1)
+        call.cancel()
+        b.scheduler.resume(1)  # it has a slot now, and its stay there did not begin
+        assert b.scheduler.running == 1
+        await b.core.tick(2)
+        assert (b.scheduler.waiting, b.scheduler.running) == (0, 0)
+        other = b.call(2, pid=2)
+        await b.core.tick(6)
+        assert other.result() == 3
+
+
 async def test_an_error_reaches_its_caller_alone():
     async with bench(2, Fifo()) as b:
         b.core.fail.add(1)

@@ -186,7 +186,7 @@ class Scheduler:
             self.policy.left(run.item, time.monotonic(), ended=True)
         self.policy.withdraw(run.item)
         if run.task and not run.task.done():
-            run.task.cancel()  # its end frees the slot
+            self._loop.call_soon(run.task.cancel)  # its end frees the slot: it must have begun
         self._door.open()
         if run.item.width > 1:  # slots may have been held for it; else none became free
             self._dispatch()
