@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from aios.bench.demo import merged, plot, side_by_side
+from aios.bench.demo import CROWDS, PATIENCE_S, SHARE, crowd, merged, plot, side_by_side
 from aios.bench.drive import Backoff, CallRecord, Gate, Run
 from aios.bench.workloads import Clerk, Shop
 
@@ -45,6 +45,16 @@ def test_back_off_doubles_up_to_its_cap_with_a_quarter_of_jitter():
     for n, pause in enumerate(pauses):
         middle = min(4.0, 0.5 * 2**n)
         assert 0.75 * middle <= pause <= 1.25 * middle
+
+
+def test_a_slow_machine_gets_fewer_agents_and_never_less_than_the_fewest():
+    assert crowd(1.0) == max(CROWDS)
+    assert crowd(10_000.0) == min(CROWDS)
+    for alone_s in (5.0, 14.0, 16.0, 19.0, 21.0, 29.0):
+        chosen = crowd(alone_s)
+        larger = [agents for agents in CROWDS if agents > chosen]
+        assert SHARE * chosen * alone_s <= PATIENCE_S
+        assert all(SHARE * agents * alone_s > PATIENCE_S for agents in larger)
 
 
 def run(makespan: float) -> dict:

@@ -6,7 +6,8 @@ slots, keeps nothing between calls, refuses when its slots are taken, and agents
 its prompt cache in slots and RAM; (c) aios-fifo and (d) aios-rr: the kernel.
 
 The same engine build, model file, threads, slots, window and exact settings everywhere; the same agents, tasks,
-prompts and HTTP client; each mode in an engine process of its own, started fresh.
+prompts and HTTP client; each mode in an engine process of its own, started fresh. How many agents there are is
+fitted to the machine, unless it is said: one of them alone goes before, untold in the result.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import csv
 import os
 import statistics
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,13 @@ from aios.telemetry.plots import plotting
 
 MODES = ("direct-retry", "direct-retry-cached", "engine-queue", "aios-fifo", "aios-rr")
 GAP_S = 1.0
+CROWDS = (16, 12, 8)
+"""Numbers of agents to choose from; fewer would hardly share slots."""
+PATIENCE_S = 600.0
+"""How long all modes together should take."""
+SHARE = 2.5
+"""All modes together take about so many times as long, for each agent of a crowd, as one agent alone in the
+first."""
 SWEEP = tuple(Backoff(base, cap) for base in (0.25, 0.5, 1.0) for cap in (2.0, 8.0))
 
 
@@ -42,19 +51,42 @@ def run(
     out: Path,
     *,
     model: str | None = None,
-    agents: int = 16,
+    agents: int | None = None,
     slots: int = 4,
     seeds: int = 1,
     full: bool = False,
     quick: bool = False,
 ) -> None:
-    """Run all modes, print them side by side, and write result.json, result.csv and plot.png to `out`."""
+    """Run all modes, print them side by side, and write result.json, result.csv and plot.png to `out`.
+    `agents`: how many; None: as many of `CROWDS` as the machine serves in `PATIENCE_S`."""
     name = model or catalogue.default()
     path = ModelStore().resolve(name)
     with tempfile.TemporaryDirectory(prefix="aios-demo-") as folder:
         threads = len(os.sched_getaffinity(0))
-        setup = Setup(name, path, 4 if quick else agents, slots, threads, Path(folder))
+        setup = Setup(name, path, 4 if quick else agents or CROWDS[0], slots, threads, Path(folder))
+        if agents is None and not quick and not full:
+            setup = asyncio.run(_fitted(setup))
         asyncio.run(_run(out, setup, seeds=3 if full and seeds == 1 else seeds, full=full))
+
+
+async def _fitted(setup: Setup) -> Setup:
+    """With as many agents as the machine serves in time; says how long that will take."""
+    console = Console()
+    console.print("One agent alone, to see how fast this machine is ...")
+    rows = [Row("agent-00")]
+    async with served(setup, MODES[0], BACKOFF) as way, Board("alone", rows, None).shown():
+        alone = await drive(way, 1, 1, rows, gap_s=GAP_S)
+    agents = crowd(alone.makespan)
+    minutes = SHARE * agents * alone.makespan / 60
+    console.print(
+        f"  {alone.makespan:.0f} s: {agents} agents, about {minutes:.0f} minutes (--agents sets another)"
+    )
+    return replace(setup, agents=agents)
+
+
+def crowd(alone_s: float) -> int:
+    """How many agents the machine serves in all modes within `PATIENCE_S`, where one alone takes `alone_s`."""
+    return next((agents for agents in CROWDS if SHARE * agents * alone_s <= PATIENCE_S), CROWDS[-1])
 
 
 async def _run(out: Path, setup: Setup, *, seeds: int, full: bool) -> None:
