@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -57,6 +57,9 @@ class SchedulerSettings(Section, frozen=True):
     seconds."""
     max_queue: int = 10_000
     """Most calls that may wait for one core; further callers wait at the door, they are not refused."""
+    options: dict[str, dict[str, Any]] = {}
+    """Parameters of policies, by the policy's name: `[scheduler.options.composed]`, `starve_s = 60`. Each
+    policy's page says which it has (docs/explain/scheduling.md)."""
 
 
 class ContextSettings(Section, frozen=True):

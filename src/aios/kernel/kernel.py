@@ -36,6 +36,7 @@ from aios.kernel.journal import Journal
 from aios.kernel.managers import Managers, managers
 from aios.kernel.once import last
 from aios.kernel.pcb import Process
+from aios.kernel.policies import Policies
 from aios.kernel.pool import Member, Pool
 from aios.kernel.process import ProcessTable
 from aios.kernel.status import KernelState, KernelStatus, ModelInfo
@@ -44,7 +45,6 @@ from aios.kernel.toolloop import run_tools
 from aios.kernel.toolorder import PolicyOrder
 from aios.models import catalogue
 from aios.scheduler.learned import LearnedFile
-from aios.scheduler.policy import SchedulingPolicy
 from aios.scheduler.scheduler import Scheduler
 from aios.syscalls import Call, Completion, ContextInfo, Delta, Generate
 from aios.syscalls.toolruns import RunTools, ToolRun
@@ -94,7 +94,7 @@ class Kernel:
         self.groups = GroupTable(
             settings.groups, keep=lambda group: self._journal.spend(group.settings.name, group.row)
         )
-        self._cores = cores
+        self._policy, self._cores = Policies(settings.scheduler), cores
         self._managers: Managers | None = None
         self._dispatcher: Dispatcher | None = None
         self._lately: Subscription | None = None
@@ -296,9 +296,6 @@ class Kernel:
         stack.callback(lambda: learned.keep(scheduler.policy))
         member = Member(core, settings.kind, scheduler, settings.price_prompt, settings.price_completion)
         await stack.enter_async_context(self._pool.serving(member, tasks))
-
-    def _policy(self, name: str) -> SchedulingPolicy:
-        return plugins.load(plugins.POLICIES, name)(quantum=self.settings.scheduler.quantum_tokens)
 
     def _tool_order(self) -> PolicyOrder:
         return PolicyOrder(self._policy(self.settings.tools.policy or self.settings.scheduler.policy))

@@ -49,12 +49,19 @@ class Composed:
     and, not counting those during that work, 2 * (m + 1) selections.
 
     A running item leaves at the end of its quantum for one that is better by rules 1 to 3, or to be relieved;
-    before its end only for one of a better class, unless it was relieved itself."""
+    before its end only for one of a better class, unless it was relieved itself.
+
+    `programs=False` leaves rule 3 out, `pressure=False` what holds under memory pressure: to see what they are
+    worth."""
 
     name = "composed"
 
-    def __init__(self, *, quantum: int = 64, starve_s: float = 30.0, relief: float = 10.0) -> None:
+    def __init__(
+        self, *, quantum: int = 64, starve_s: float = 30.0, relief: float = 10.0, programs: bool = True,
+        pressure: bool = True,
+    ) -> None:  # fmt: skip
         self._quantum, self._starve_s, self._relief = max(1, quantum), starve_s, relief
+        self._ranks, self._minds_pressure = programs, pressure
         self._groups = Counters()
         self._known: set[Item] = set()
         self._classes = [GroupQueues(self._groups) for _ in CLASSES]
@@ -84,7 +91,7 @@ class Composed:
                 sorted([*waiting.items(), (item, queues)], key=lambda each: each[0].queued)
             )
         waiting[item] = queues
-        if self._pressure.came(item):
+        if self._minds_pressure and self._pressure.came(item):
             self._reorder()
         queues.push(item, self._key(item))
 
@@ -164,6 +171,8 @@ class Composed:
     def level_of(self, item: Item) -> int:
         """Of its program: 0 is served first. Of a program that said what it will do the rank is what is
         left."""
+        if not self._ranks:
+            return 0
         if item.ahead is not None:
             return level(item.ahead)
         before = self._programs.get(item.program)
