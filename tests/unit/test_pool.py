@@ -63,6 +63,25 @@ async def test_equal_cores_are_filled_evenly(tmp_path: Path) -> None:
         assert set(chosen.values()) == {4}
 
 
+async def test_prompts_that_are_being_computed_are_waited_for(tmp_path: Path) -> None:
+    async with twins(tmp_path, slots=4) as pool:
+        first, second = pool.members
+        assert await pool.begin(ANN, list(range(2000))) is first  # 20 s
+        assert [await pool.begin(pid, ASKS[pid][len(SYSTEM) :]) for pid in (2, 3, 4)] == [second] * 3
+
+
+async def test_cores_that_share_nothing_are_filled_evenly_too_but_for_who_was_there(tmp_path: Path) -> None:
+    async with twins(tmp_path, slots=4) as pool:
+        first, second = pool.members
+        await pool.held(ANN, OTHER, at=second)
+        assert pool.pool.route("m", ANN) is second
+        await pool.begin(BOB, [1], at=first)
+        await pool.begin(BOB, [1], at=first)
+        first.scheduler.backlog.seated(-1e9)
+        assert pool.pool.route("m", BOB) is first
+        assert pool.pool.route("m", CYD) is second
+
+
 async def test_calls_that_are_sent_at_once_see_each_other(tmp_path: Path) -> None:
     """None of them has reached its core when the next is sent."""
     async with twins(tmp_path, 3) as pool:
@@ -140,8 +159,9 @@ async def test_two_calls_of_one_process_copy_its_context_once(tmp_path: Path) ->
     async with twins(tmp_path, 3) as pool:
         *_, third = pool.members
         await pool.held(ANN, ASKS[ANN], at=third)
-        await pool.begin(BOB, OTHER, at=third)
-        await asyncio.gather(*(pool.settle(ANN, [*ASKS[ANN], pid]) for pid in (1, 2)))
+        third.scheduler.backlog.seated(60.0)
+        sent = await asyncio.gather(*(pool.settle(ANN, [*ASKS[ANN], pid]) for pid in (1, 2)))
+        assert third not in [member for member, _, _ in sent]
         assert len(os.listdir(tmp_path)) == 1
 
 

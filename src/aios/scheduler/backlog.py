@@ -29,10 +29,10 @@ class Backlog:
     def wait_s(self) -> float:
         """Until a slot is free, and until the prompts are computed of those who got one: prompts are computed
         one after the other, whatever the number of slots."""
-        capacity = max(1, self._capacity())
+        capacity = self._capacity()
         ahead = self._present() + self.coming + 1 - capacity
         prompts_s = max(0.0, self._computed_at - self._now()) + self.coming_s
-        return max(0, ahead) * self._service_s / capacity + prompts_s
+        return max(0, ahead) * self._service_s / max(1, capacity) + prompts_s
 
     @property
     def load(self) -> float:
