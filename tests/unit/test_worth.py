@@ -187,11 +187,8 @@ def test_lru_goes_by_use_alone() -> None:
 
 def test_a_move_takes_longer_the_more_of_it_is_still_to_be_done() -> None:
     of, size = worth(), 1000 + 300 * 1000
-    in_slot, in_ram, copied = (
-        parked(ANN, tokens=300),
-        parked(ANN, tokens=300),
-        parked(ANN, tokens=300, file=True),
-    )
+    in_slot, in_ram = parked(ANN, tokens=300), parked(ANN, tokens=300)
+    copied = parked(ANN, tokens=300, file=True)
     in_slot.slot, in_slot.extent = 0, None
     assert of.move_s(copied) == pytest.approx(MOVE_S + size / DISK_BYTES_PER_S)
     assert of.move_s(in_ram) == pytest.approx(MOVE_S + 2 * size / DISK_BYTES_PER_S)
