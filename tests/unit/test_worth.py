@@ -9,7 +9,7 @@ import pytest
 
 from aios.config import Eviction
 from aios.context.entry import Entry
-from aios.context.worth import LEARNING, SOON, Gaps, Worth
+from aios.context.worth import DISK_BYTES_PER_S, LEARNING, MOVE_S, RAM_BYTES_PER_S, SOON, Gaps, Worth
 from aios.cores.core import ContextSpec, Extent
 
 ANN, BOB, SHARED = 1, 2, 0
@@ -183,3 +183,13 @@ def test_lru_goes_by_use_alone() -> None:
     oldest, old, new, newest = parked(ANN), parked(SHARED), parked(BOB, file=True), parked(BOB, tokens=900)
     assert goes_first(of, [newest, old, oldest, new], 50.0) == [oldest, old, new, newest]
     assert sorted([new, oldest, old], key=lambda e: of.on_disk(e, 50.0)) == [oldest, old, new]
+
+
+def test_a_move_takes_longer_the_more_of_it_is_still_to_be_done() -> None:
+    of, size = worth(), 1000 + 300 * 1000
+    in_slot, in_ram = parked(ANN, tokens=300), parked(ANN, tokens=300)
+    copied = parked(ANN, tokens=300, file=True)
+    in_slot.slot, in_slot.extent = 0, None
+    assert of.move_s(copied) == pytest.approx(MOVE_S + size / DISK_BYTES_PER_S)
+    assert of.move_s(in_ram) == pytest.approx(MOVE_S + 2 * size / DISK_BYTES_PER_S)
+    assert of.move_s(in_slot) == pytest.approx(of.move_s(in_ram) + size / RAM_BYTES_PER_S)

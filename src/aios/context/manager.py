@@ -7,11 +7,13 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from aios.config import ContextSettings
+from aios.context.packed import packed
+from aios.context.prefix import shared_length
 from aios.context.residency import Residency
 from aios.context.seating import PlainSeating, Seating
 from aios.context.swap import SlabStore, SwapSpace
 from aios.context.swapper import Swapper
-from aios.cores.core import ContextKeeper, Core
+from aios.cores.core import ContextKeeper, Core, Sequence
 from aios.errors import CoreError, StorageUnavailable
 from aios.events import EventBus, StoreDamaged
 
@@ -40,15 +42,25 @@ class Swapping:
             await self.keeper.move(self.residency.park_all())
         await self.swapper.copy_all(patience_s)
 
+    def portable(self, sequence: Sequence) -> tuple[int, float]:
+        entry = self.residency.newest(sequence.pid)
+        if entry is None or entry.group != sequence.group or (entry.file is None and entry.asked):
+            return 0, 0.0
+        length = shared_length(entry.tokens, packed(sequence.tokens + sequence.generated)[:-1], 0)
+        return self.residency.usable(entry, length, own=False), self.residency.worth.move_s(entry)
+
     async def send(self, pid: int, other: Swapping) -> bool:
-        """Move the newest context of a process. False if it runs, or there is no room for it."""
+        """Move the newest context of a process. False if it runs, there is no room for it, or a core failed."""
         entry = self.residency.newest(pid)
         if entry is None or other.keeper.fingerprint != self.keeper.fingerprint:
             return False
         if entry.slot is not None:
-            await self.keeper.move(self.residency.park(entry))
-        if entry.file is None and not await self.swapper.copy(entry):
-            return False
+            try:
+                await self.keeper.move(self.residency.park(entry))
+            except CoreError:
+                return False
+        if entry.file is None and (entry.asked or not await self.swapper.copy(entry)):
+            return False  # or somebody else copies it: two files of one context would be one too many
         if entry.file is None or entry.running:
             return False  # it was wanted meanwhile
         path, label = entry.file, self.swapper.label(entry)
@@ -123,6 +135,11 @@ class ContextManager:
             for path, why in self._swapping.keeper.damaged():
                 self._swapping.residency.discard(path)
                 self._bus.publish(StoreDamaged(name=path.name, reason=why))
+
+    def portable(self, sequence: Sequence) -> tuple[int, float]:
+        """How many tokens of its context would not have to be computed on a core to which that of its process
+        was moved from here, and how many seconds moving it takes, about."""
+        return self._swapping.portable(sequence) if self._swapping else (0, 0.0)
 
     async def send(self, pid: int, other: ContextManager) -> bool:
         """Move the newest context of a process to another core of the same model, as a file. False if that is

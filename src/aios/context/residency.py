@@ -239,13 +239,17 @@ class Residency:
         own_ones = [e for e in self._of.get(sequence.pid, ()) if e.sequence == sequence.id]
         entries = [e for e in own_ones if e.tokens.startswith(context[:length])] or islice(entries, MOST_ALIKE)
         entry = min(entries, key=lambda e: (len(e.tokens), -e.used))
-        own = entry.sequence == sequence.id
+        usable = self.usable(entry, length, own=entry.sequence == sequence.id)
+        return (entry, usable) if usable else (None, 0)
+
+    def usable(self, entry: Entry, length: int, *, own: bool) -> int:
+        """Of the `length` first tokens of `entry`, which a sequence has too; `own`: which it computed."""
         if not self._spec.truncatable and length < len(entry.tokens):
-            return None, 0
+            return 0
         if self._spec.align > 1 and not own:
             length = min(length, entry.prompt)
             length -= length % self._spec.align
-        return (entry, length) if length >= MIN_REUSE or own else (None, 0)
+        return length if length >= MIN_REUSE or own else 0
 
     def _spent(self, source: Entry, length: int, sequence: Sequence) -> bool:
         """Nobody else will want the rest of `source`: `sequence` may have it for good."""

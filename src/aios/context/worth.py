@@ -17,6 +17,8 @@ from aios.cores.core import ContextSpec
 DISK_BYTES_PER_S = 300e6
 RAM_BYTES_PER_S = 3e9
 """Rates of reading KV back. Only the order of magnitude matters: computing is 10 to 1000 times slower."""
+MOVE_S = 0.05
+"""What a move between cores takes besides: a step of the engine, and the store's commit."""
 LEARNING = 0.3
 """Weight of the newest gap in an agent's mean."""
 SOON = 0.01
@@ -113,6 +115,14 @@ class Worth:
 
     def read_s(self, entry: Entry) -> float:
         return self.size(len(entry.tokens)) / DISK_BYTES_PER_S
+
+    def move_s(self, entry: Entry) -> float:
+        """Until another core can go on with it: saved, written to a file and read again, as far as that is
+        still to be done."""
+        size = self.size(len(entry.tokens))
+        saved = size / RAM_BYTES_PER_S if entry.slot is not None else 0.0
+        written = 0.0 if entry.file else size / DISK_BYTES_PER_S
+        return MOVE_S + saved + written + self.read_s(entry)
 
     def _weight(self, entry: Entry, now: float) -> float:
         return self.size(len(entry.tokens)) * self.gap(entry, now)

@@ -208,7 +208,7 @@ class Dispatcher:
             call = await self.windows.fitted(process, member.core, call, active.id)
             admission = await self.admit(visit)
             sequences = await member.core.prepare(call, process.pid, process.group)
-            member = await self._pool.settle(member, sequences[0])
+            member = await self._pool.settle(member, sequences, visit.ticket)
             prompt = max([len(sequence.tokens) for sequence in sequences])
             await admission.hold(member, prompt, member.most(call, prompt))
         answer = Answer(len(sequences))

@@ -17,10 +17,11 @@ from aios.context.seating import Place
 from aios.cores.core import Core, Sequence
 from aios.errors import NotFound, UnknownModel
 from aios.events import CoreChanged, EventBus
+from aios.kernel.routing import Move, Offer, choose
 from aios.kernel.status import CoreStatus, ModelInfo
 from aios.scheduler.scheduler import Scheduler
 from aios.scheduler.shares import Shares
-from aios.scheduler.ticket import Standing
+from aios.scheduler.ticket import Standing, Ticket
 from aios.syscalls import ContextState, ContextStats, Embed, Generate
 
 C = TypeVar("C", Generate, Embed)
@@ -93,49 +94,63 @@ class Pool:
     # -- which core --------------------------------------------------------------------------------
 
     def route(self, model: str, pid: int = 0) -> Member:
-        """A core that serves `model`: of those that are up the least busy, of equals one that knows the
-        process; "" is the default core's model. Raises UnknownModel."""
+        """A core that serves `model`: of those that are up the one with the shortest wait, of equals one that
+        knows the process, then the least loaded; "" is the default core's model. Raises UnknownModel."""
 
-        def order(member: Member) -> tuple[bool, float, bool]:
-            return not self._up(member), member.scheduler.busy_s, not member.scheduler.knows(pid)
+        def order(member: Member) -> tuple[bool, float, bool, float]:
+            scheduler = member.scheduler
+            backlog = scheduler.backlog
+            return not self._up(member), backlog.wait_s, not scheduler.knows(pid), backlog.load
 
         serving = self._serving(model)
         return min(serving, key=order) if len(serving) > 1 else serving[0]
 
-    async def settle(self, member: Member, sequence: Sequence) -> Member:
-        """The core on which `sequence`, prepared by `member`, is done soonest: by what it would wait there and
-        what it would compute. Its process's context is moved there if it is elsewhere."""
-        if len(self._serving(sequence.call.model)) == 1:
+    async def settle(self, member: Member, sequences: list[Sequence], ticket: Ticket) -> Member:
+        """The core on which a call, prepared by `member` as `sequences`, starts soonest (`routing.py`); it
+        counts the call from now on. The context of its process is moved there where that pays."""
+        if self.alone(member):
             return member
-        peers = self._peers(member, sequence.call.model)
-        if len(peers) == 1:
-            return member
-        holder = max(peers, key=lambda peer: peer.scheduler.cached(sequence))
-        best = min(peers, key=lambda peer: (peer.scheduler.busy_s, peer is not holder))
-        gain = holder.scheduler.cached(sequence) - best.scheduler.cached(sequence)
-        if gain <= 0:
-            return best
-        saved_s = holder.scheduler.busy_s - best.scheduler.busy_s
-        if await holder.scheduler.contexts.send(sequence.pid, best.scheduler.contexts):
-            return best
-        return best if saved_s > gain * best.scheduler.prefill_s else holder
+        best, source = self._direct(member, sequences, ticket)
+        if source is not None:
+            await source.scheduler.contexts.send(ticket.pid, best.scheduler.contexts)
+            # That took a while, and may have failed: what is best now?
+            best, _ = self._direct(member, sequences, ticket, moving=False)
+        return best
 
     async def refuge(
         self, member: Member, sequence: Sequence, tried: Set[str], *, begun: bool
     ) -> tuple[Member, Sequence] | None:
-        """A core that is up, was not tried, and can go on with what `member` could not: one of the same make
-        with any sequence, one of another with one that has not `begun` and is the only one of its call. None
-        if there is none."""
-        for other in sorted(self._serving(sequence.call.model), key=lambda each: each.scheduler.busy_s):
-            if other.core.name in tried or not self._up(other):
-                continue
-            if member.make == other.make != "":
-                sequence.kv = 0
-                return other, sequence
-            if not begun and sequence.call.n == 1:
-                (anew,) = await other.core.prepare(sequence.call, sequence.pid, sequence.group)
-                return other, anew
-        return None
+        """Of the cores that are up, were not tried, and can go on with what `member` could not, that where it
+        starts soonest: those of the same make can with any sequence, others with one that has not `begun`
+        and is the only one of its call. None if there is none."""
+        anew = not begun and sequence.call.n == 1
+        able = [
+            each
+            for each in self._serving(sequence.call.model)
+            if each.core.name not in tried and self._up(each) and (anew or _same(member, each))
+        ]
+        if not able:
+            return None
+        offers = [_offer(each, sequence, same=_same(member, each)) for each in able]
+        other = able[choose(offers).core]
+        if _same(member, other):
+            sequence.kv = 0
+            return other, sequence
+        (again,) = await other.core.prepare(sequence.call, sequence.pid, sequence.group)
+        return other, again
+
+    def _direct(
+        self, member: Member, sequences: list[Sequence], ticket: Ticket, *, moving: bool = True
+    ) -> tuple[Member, Member | None]:
+        """Where the call is to go, and from where its context is to be moved there first. It counts there."""
+        if ticket.coming is not None:
+            ticket.coming.give_up()
+        peers = self._peers(member, sequences[0].call.model)
+        offers = [_offer(each, sequences[0]) for each in peers]
+        route = choose(offers, _moves(peers, offers, sequences[0]) if moving else ())
+        best = peers[route.core]
+        ticket.coming = best.scheduler.backlog.expect(len(sequences), offers[route.core].compute_s)
+        return best, None if route.source is None else peers[route.source]
 
     def alone(self, member: Member) -> bool:
         """No other core serves its models."""
@@ -151,9 +166,9 @@ class Pool:
         return members
 
     def _peers(self, member: Member, model: str) -> list[Member]:
-        """Those that can run what `member` prepared, itself among them."""
-        same = self._serving(model)
-        return [each for each in same if each is member or (member.make == each.make != "" and self._up(each))]
+        """Those that can run what `member` prepared and are up; if none is, `member`."""
+        serving = self._serving(model)
+        return [each for each in serving if _same(member, each) and self._up(each)] or [member]
 
     def _up(self, member: Member) -> bool:
         return self._states.get(member.core.name) in ("ready", "restarted")
@@ -263,3 +278,35 @@ class Pool:
         """Say how a core is, unless it said so itself."""
         if self._states.get(core.name) != state:
             self._bus.publish(CoreChanged(core=core.name, state=state))
+
+
+def _same(member: Member, other: Member) -> bool:
+    """Each can go on with the other's sequences."""
+    return member is other or member.make == other.make != ""
+
+
+def _offer(member: Member, sequence: Sequence, *, same: bool = True) -> Offer:
+    """Of a core that is not of the `same` make as the one that prepared `sequence` nobody knows yet what it has
+    of it: its tokens are others."""
+    scheduler = member.scheduler
+    cached = scheduler.cached(sequence) if same else 0
+    missing = len(sequence.tokens) + len(sequence.generated) - cached
+    return Offer(
+        wait_s=scheduler.backlog.wait_s,
+        compute_s=missing * scheduler.prefill_s,
+        cached=cached,
+        load=scheduler.backlog.load,
+        knows=scheduler.knows(sequence.pid),
+    )
+
+
+def _moves(peers: list[Member], offers: list[Offer], sequence: Sequence) -> list[Move]:
+    """The ways to bring the context of the process to where less of it is."""
+    moves: list[Move] = []
+    for source, holder in enumerate(peers):
+        tokens, move_s = holder.scheduler.contexts.portable(sequence)
+        for target, (member, offer) in enumerate(zip(peers, offers, strict=True)):
+            if target != source and tokens > offer.cached:
+                saved_s = (tokens - offer.cached) * member.scheduler.prefill_s
+                moves.append(Move(source, target, offer.start_s - saved_s + move_s))
+    return moves

@@ -64,7 +64,9 @@ class Visit(msgspec.Struct, eq=False):
         return self._journalled()
 
     def settle(self) -> None:
-        """It is over: give back what it holds of limits."""
+        """It is over: give back what it holds of limits, and its place on the way to a core."""
+        if self.ticket.coming is not None:
+            self.ticket.coming.give_up()
         if self.admission is not None:
             self.admission.settle(self.used(), began=self.begun and self.entry is not None)
 

@@ -28,6 +28,7 @@ from aios.events import (
     Promoted,
     Queued,
 )
+from aios.scheduler.backlog import Backlog
 from aios.scheduler.door import Door
 from aios.scheduler.members import Members
 from aios.scheduler.patience import Patience
@@ -69,7 +70,7 @@ class Scheduler:
         self._held: dict[Item, Run] = {}
         self._door = Door(lambda: len(self._runs) - len(self._running) < self._max_queue)
         self._lengths = LengthPredictor()
-        self._service_s = 1.0
+        self.backlog = Backlog(lambda: len(self._runs) + len(self._door), lambda: core.capacity)
         self._interruptible = False
         self._members = Members()
         self._ids = itertools.count(1)
@@ -81,12 +82,6 @@ class Scheduler:
     @property
     def waiting(self) -> int:
         return len(self._runs) - len(self._running) + len(self._door)
-
-    @property
-    def busy_s(self) -> float:
-        """How long a call that came now would wait for a slot, about."""
-        ahead = len(self._runs) + len(self._door) + 1 - self.core.capacity
-        return max(0, ahead) * self._service_s / max(1, self.core.capacity)
 
     @property
     def prefill_s(self) -> float:
@@ -120,6 +115,8 @@ class Scheduler:
     async def submit(self, sequence: Sequence, ticket: Ticket) -> AsyncGenerator[Step, None]:
         """The steps of `sequence`, the last of which is `Ended`. Waits at the door while the queue is full.
         Closing the generator cancels, down to the slot. Raises what the core raises, and DeadlineExceeded."""
+        if ticket.coming is not None:
+            ticket.coming.came()
         try:
             await self._door.enter(self._loop_time(ticket.deadline))
         except TimeoutError:
@@ -231,6 +228,7 @@ class Scheduler:
         run.ticket.queue_s += now - run.item.queued
         self._running[run.item] = run
         self._places.take(run.item)
+        self.backlog.seated((run.item.context_tokens - seat.cached) * self.prefill_s)
         self._bus.publish(
             Dispatched(
                 pid=run.item.pid, call=run.ticket.call_id, core=self.core.name, slot=seat.slot,
@@ -309,7 +307,7 @@ class Scheduler:
         else:
             if isinstance(last, Ended):
                 self._lengths.learn(item.pid, item.kind, generated)
-                self._service_s += 0.1 * (run.ticket.run_s - self._service_s)
+                self.backlog.served(run.ticket.run_s)
             failed = "failed" if isinstance(last, AiosError) else "cancelled"
             reason = "ended" if isinstance(last, Ended) else failed
             self._bus.publish(

@@ -12,6 +12,7 @@ import msgspec
 
 from aios.cores.core import Sequence, Step
 from aios.errors import AiosError, DeadlineExceeded
+from aios.scheduler.backlog import Coming
 from aios.scheduler.policy import Item
 from aios.syscalls import SchedulingClass
 
@@ -19,7 +20,7 @@ from aios.syscalls import SchedulingClass
 class Ticket(msgspec.Struct):
     """Who asks, and how urgent it is; the scheduler writes down what became of it. `kind`: programs of one
     kind are expected to be of like size. `weight`: of its group. `policy`: the one it chose, "" the core's.
-    `path` and `ahead` as of `Item`.
+    `path` and `ahead` as of `Item`. `coming`: the core to which it was sent counts it, until it is there.
 
     Times are `time.monotonic()` seconds. `queue_s`: ready without a slot, over all waits; `run_s`: in a slot;
     `first_token`: when the first token came."""
@@ -42,6 +43,7 @@ class Ticket(msgspec.Struct):
     run_s: float = 0.0
     interrupts: int = 0
     first_token: float | None = None
+    coming: Coming | None = None
 
 
 class Run(msgspec.Struct, eq=False):
