@@ -66,7 +66,12 @@ async def test_by_default_a_prompt_over_the_window_is_refused(tiny_model: Path, 
         pid = running.processes.attach("a")
         with pytest.raises(ContextOverflow):
             await talk(running, pid, 40)
-        assert not any(isinstance(event, WindowChanged) for event in events)
+        (told,) = [event for event in events if isinstance(event, WindowChanged)]
+        call = max(event.call for event in events if isinstance(event, SyscallStarted))
+        assert (told.pid, told.call, told.policy, told.refused) == (pid, call, "error", True)
+        assert told.window == WINDOW <= told.tokens
+        assert told.left_out == 0
+        assert await say(running, pid, [SYSTEM, Message(role="user", content="hello")])
 
 
 async def test_truncated_it_goes_on_and_its_kv_is_mostly_reused(tiny_model: Path, tmp_path: Path) -> None:

@@ -48,6 +48,9 @@ class Hardware:
     def damaged(self) -> list:
         return []
 
+    def reads(self) -> list:
+        return []
+
     def apply(self, op) -> None:
         match op:
             case Save(slot, extent):

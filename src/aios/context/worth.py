@@ -12,11 +12,9 @@ from collections import Counter
 
 from aios.config import Eviction
 from aios.context.entry import Entry
+from aios.context.rates import Rates
 from aios.cores.core import ContextSpec
 
-DISK_BYTES_PER_S = 300e6
-RAM_BYTES_PER_S = 3e9
-"""Rates of reading KV back. Only the order of magnitude matters: computing is 10 to 1000 times slower."""
 LEARNING = 0.3
 """Weight of the newest gap in an agent's mean."""
 SOON = 0.01
@@ -76,10 +74,14 @@ class Gaps:
 
 
 class Worth:
-    """Ranks entries of one core: the least goes first. With `lru` the order is that of use alone."""
+    """Ranks entries of one core: the least goes first. With `lru` the order is that of use alone. What computing
+    takes is as measured when the core started, what reading takes as its `rates` say by now."""
 
-    def __init__(self, spec: ContextSpec, gaps: Gaps, eviction: Eviction = "waste") -> None:
+    def __init__(
+        self, spec: ContextSpec, gaps: Gaps, eviction: Eviction = "waste", rates: Rates | None = None
+    ) -> None:
         self._spec, self._gaps, self._eviction = spec, gaps, eviction
+        self.rates = rates or Rates()
 
     def size(self, tokens: int) -> int:
         """Bytes of a parked context."""
@@ -96,7 +98,8 @@ class Worth:
         if self._eviction == "lru":
             return 0.0, entry.used
         back = self.read_s(entry) if entry.file else self.compute_s(entry)
-        return (back - self.size(len(entry.tokens)) / RAM_BYTES_PER_S) / self._weight(entry, now), entry.used
+        load = self.rates.ram.seconds(self.size(len(entry.tokens)))
+        return (back - load) / self._weight(entry, now), entry.used
 
     def on_disk(self, entry: Entry, now: float) -> tuple[float, int]:
         """Of its file, likewise."""
@@ -112,7 +115,7 @@ class Worth:
         return len(entry.tokens) * self._spec.prefill_s
 
     def read_s(self, entry: Entry) -> float:
-        return self.size(len(entry.tokens)) / DISK_BYTES_PER_S
+        return self.rates.disk.seconds(self.size(len(entry.tokens)))
 
     def _weight(self, entry: Entry, now: float) -> float:
         return self.size(len(entry.tokens)) * self.gap(entry, now)

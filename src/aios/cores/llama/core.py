@@ -173,6 +173,8 @@ class LlamaCore:
                     if mailbox := self._mailboxes.get(token.id):
                         mailbox.put_nowait(token)
             case Seated() | BeamStep() | BeamDone() | Done() | Left():
+                if self._keeper and isinstance(message, Seated):
+                    self._keeper.took(message.id, message.reads)
                 if mailbox := self._mailboxes.get(message.id):
                     mailbox.put_nowait(message)
             case Failed():
@@ -206,6 +208,7 @@ class LlamaCore:
                 f"{self._worker.ready.context}.",
                 "Shorten the conversation, or raise `context` of the core.",
                 param="messages",
+                tokens=len(tokens),
             )
         most, bias = min(call.max_tokens or room, room), self._bias(call)
         if call.sampling.num_beams > 1:

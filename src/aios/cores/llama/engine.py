@@ -196,10 +196,11 @@ class Engine:
                 if isinstance(op, Save | SwapOut) or op.slot == generation.slot:
                     self.slots.apply(op, generation.images)
             generation.images = {}
+            reads, self.slots.reads = self.slots.reads, []
             if generation.reason:
                 out.extend(self._gone(generation))
                 continue
-            out.append(Seated(id=generation.id, cached=self._seat(generation)))
+            out.append(Seated(id=generation.id, cached=self._seat(generation), reads=reads))
             self._running[generation.slot] = generation
         return out
 

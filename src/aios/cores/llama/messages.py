@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from aios.cores.core import Copy, Extent, KvOp, Load, Save, SwapIn, SwapOut, Truncate
+from aios.cores.core import Copy, Extent, KvOp, Load, Read, Save, SwapIn, SwapOut, Truncate
 from aios.cores.llama.beam import Hypothesis
 from aios.cores.llama.model import ModelInfo
 from aios.syscalls import Sampling
@@ -147,10 +147,12 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True, tag="ready"):
 
 
 class Seated(msgspec.Struct, frozen=True, kw_only=True, tag="seated"):
-    """A sequence began its stay; the KV of `cached` of its tokens was there."""
+    """A sequence began its stay; the KV of `cached` of its tokens was there. `reads`: what was brought back for
+    it, and what that took."""
 
     id: int
     cached: int
+    reads: list[Read] = []
 
 
 class Token(msgspec.Struct, frozen=True, array_like=True):
