@@ -143,12 +143,15 @@ def test_what_the_kernel_asks_aside_is_less_urgent_as_far_as_the_group_has_it(ow
 
 
 async def test_a_newest_message_that_is_too_long_is_refused_by_all(tiny_model: Path, tmp_path: Path) -> None:
-    async with kernel(tiny_model, tmp_path, "truncate") as (running, _):
+    async with kernel(tiny_model, tmp_path, "truncate") as (running, events):
         pid = running.processes.attach("a")
         messages = [SYSTEM, Message(role="user", content="hi"), Message(role="user", content="word " * 600)]
         for window in ("error", "truncate", "summarize"):
             with pytest.raises(ContextOverflow):
                 await say(running, pid, messages, window=window)
+        told = [event for event in events if isinstance(event, WindowChanged)]
+        assert [event.policy for event in told] == ["error", "truncate", "summarize"]
+        assert all(event.refused and event.kept == len(messages) for event in told)
 
 
 async def test_the_parts_of_a_window_are_told(tiny_model: Path, tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ from aios.context.seating import Place
 
 @dataclass(slots=True, eq=False)
 class Life:
-    """Of a context from its first call on, whichever entries it was in: tokens that its calls `computed` or found
-    `from_slot`, `from_ram`, `from_disk`; how often it was brought back from RAM or disk, and the seconds that
-    took. One is kept for each context that there is: it holds numbers only."""
+    """Of a context from its first call on, whichever entries it was in: tokens that its calls `computed` or
+    found `from_slot`, `from_ram`, `from_disk`; how often it was brought back from RAM or disk, and the seconds
+    that took. One is kept for each context that there is: it holds numbers only."""
 
     computed: int = 0
     from_slot: int = 0

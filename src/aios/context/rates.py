@@ -6,7 +6,8 @@ import math
 
 RAM_BYTES_PER_S = 3e9
 DISK_BYTES_PER_S = 300e6
-"""Believed before anything was read. Only the order of magnitude matters: computing is 10 to 1000 times slower."""
+"""Believed before anything was read. Only the order of magnitude matters: computing is 10 to 1000 times
+slower."""
 WINDOW = 64 * 2**20
 """After so many bytes an earlier observation weighs 1/e of what it did."""
 MOST = 8.0

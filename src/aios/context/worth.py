@@ -74,8 +74,8 @@ class Gaps:
 
 
 class Worth:
-    """Ranks entries of one core: the least goes first. With `lru` the order is that of use alone. What computing
-    takes is as measured when the core started, what reading takes as its `rates` say by now."""
+    """Ranks entries of one core: the least goes first. With `lru` the order is that of use alone. What
+    computing takes is as measured when the core started, what reading takes as its `rates` say by now."""
 
     def __init__(
         self, spec: ContextSpec, gaps: Gaps, eviction: Eviction = "waste", rates: Rates | None = None

@@ -88,9 +88,9 @@ class ContextState(Record, frozen=True):
     """One context of a process: its number in events, and where its KV is. `copied`: there is a file of it, so
     its RAM can be given up at once. `idle_s`: seconds since it was used.
 
-    The rest is what became of it since its first call, or since the kernel started if that was later: tokens that
-    its calls `computed`, and found `from_slot`, `from_ram`, `from_disk`; how often it was brought back from RAM or
-    disk (`restores`), and the seconds that took (0 as long as the core has not told)."""
+    The rest is what became of it since its first call, or since the kernel started if that was later: tokens
+    that its calls `computed`, and found `from_slot`, `from_ram`, `from_disk`; how often it was brought back
+    from RAM or disk (`restores`), and the seconds that took (0 as long as the core has not told)."""
 
     context: int
     core: str

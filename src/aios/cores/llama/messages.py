@@ -16,10 +16,12 @@ from aios.cores.llama.model import ModelInfo
 from aios.syscalls import Sampling
 
 FRAME = struct.Struct("<I")
+DEFAULT_WINDOW = 4096
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """How the worker sets up the engine. Sizes in tokens; `arena_bytes` is the size of the parking memory
+    """How the worker sets up the engine. Sizes in tokens (`context` 0: the smaller of the model's own and
+    DEFAULT_WINDOW); `arena_bytes` is the size of the parking memory
     behind the inherited file descriptor `arena_fd`."""
 
     model: str
@@ -137,13 +139,15 @@ ToWorker = Start | StartBeams | Stop | Tokenize | EmbedTexts | Move | Close
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True, tag="ready"):
     """The engine is up. A parked context of n tokens takes `extent_base + n * extent_per_token` bytes.
-    `prefill_s`: seconds a token of a prompt took."""
+    `prefill_s`: seconds a token of a prompt took. `taken`: bytes of RAM for the weights and the slots; 0: they
+    are on a GPU."""
 
     info: ModelInfo
     context: int
     extent_base: int
     extent_per_token: int
     prefill_s: float
+    taken: int
 
 
 class Seated(msgspec.Struct, frozen=True, kw_only=True, tag="seated"):
