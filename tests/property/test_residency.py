@@ -392,3 +392,27 @@ def test_what_bringing_back_took_is_told_of_the_context_and_learned(tmp_path):
     assert machine.residency.worth.rates.ram.seconds(10**6) > before
     machine.residency.took(12345, Read(True, 2**20, 0.5))  # one that is gone: learned all the same
     assert [s.restore_s for pid in (1, 2) for s in machine.residency.contexts(pid, "core")] == [1.5, 0.0]
+
+
+def test_what_takes_longest_to_get_back_stays_in_its_slot(tmp_path):
+    """Without room in RAM what leaves a slot is computed again: the longer of two that are wanted together."""
+    machine = Machine(tmp_path, slots=2, ram=0, swap=False)
+    machine.over(machine.run(1, [2001, *range(200)]))
+    machine.over(machine.run(2, [2002, *range(20)]))
+    for pid in (1, 2):
+        machine.residency.declare(pid, 100.0)
+    machine.over(machine.run(3, [2003, *range(50)]))
+    assert [machine.residency.place_of(pid)[0] for pid in (1, 2)] == ["resident", "dropped"]
+
+
+@pytest.mark.parametrize("ram", [0, 1, 4])
+@pytest.mark.parametrize(("ann_s", "bob_s", "leaves"), [(50.0, 10_000.0, 2), (10_000.0, 50.0, 1)])
+def test_of_two_as_long_that_which_is_wanted_later_leaves_its_slot(tmp_path, ram, ann_s, bob_s, leaves):
+    machine = Machine(tmp_path, slots=2, ram=ram, swap=False)
+    for pid in (1, 2):
+        machine.over(machine.run(pid, [2000 + pid, *range(50)]))
+    machine.residency.declare(1, ann_s)
+    machine.residency.declare(2, bob_s)
+    machine.over(machine.run(3, [2003, *range(50)]))
+    places = {pid: machine.residency.place_of(pid)[0] for pid in (1, 2)}
+    assert places == {3 - leaves: "resident", leaves: "parked" if ram else "dropped"}

@@ -128,7 +128,7 @@ def context_table(context: ContextInfo) -> Table:
 
 def kv_table(contexts: Iterable[ContextState]) -> Table:
     """Where the KV of each context is, and where its calls found it."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     found = ("COMPUTED", "FROM\nSLOT", "FROM\nRAM", "FROM\nDISK", "BROUGHT\nBACK")
     for name in ("CONTEXT", "CORE", "PLACE", "TOKENS", "SIZE", "IDLE", *found):
         table.add_column(name, justify="left" if name in ("CORE", "PLACE") else "right")

@@ -265,15 +265,16 @@ class Residency:
         return Life()
 
     def _choose(self, free: list[int], source: Entry | None) -> int:
-        """The slot whose loss costs least: an empty one, else that of whoever stays away longest, the source's
-        last."""
+        """The slot whose loss costs least: an empty one, else that of whom it is expected to cost least to get
+        back, the source's last."""
         now = self._now()
+        losses = self.parking.losses([entry for slot in free if (entry := self._slots[slot])], now)
 
-        def cost(slot: int) -> tuple[bool, bool, float, int]:
+        def cost(slot: int) -> tuple[bool, bool, float, float, int]:
             entry = self._slots[slot]
             if entry is None:
-                return False, False, 0.0, 0
-            return entry is source, True, -self.worth.gap(entry, now), entry.used
+                return False, False, 0.0, 0.0, 0
+            return entry is source, True, losses[entry], -self.worth.gap(entry, now), entry.used
 
         return min(free, key=cost)
 
