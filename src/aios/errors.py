@@ -60,9 +60,22 @@ class InvalidSchema(BadRequest):
 
 
 class ContextOverflow(BadRequest):
-    """The prompt (and what must be generated) is longer than the model's window."""
+    """The prompt (and what must be generated) is longer than the model's window. `tokens`: of the prompt; 0:
+    not known."""
 
     code = "context_length_exceeded"
+
+    def __init__(
+        self,
+        what: str,
+        mend: str = "",
+        *,
+        param: str | None = None,
+        retry_after: float | None = None,
+        tokens: int = 0,
+    ) -> None:
+        super().__init__(what, mend, param=param, retry_after=retry_after)
+        self.tokens = tokens
 
 
 class PayloadTooLarge(BadRequest):

@@ -99,13 +99,14 @@ class ContextMoved(Event, frozen=True, tag="context.moved"):
 
 class WindowChanged(Event, frozen=True, tag="context.window"):
     """A conversation had outgrown the model's window: `left_out` messages were left out (or summarised),
-    `kept` make a prompt of `tokens` tokens."""
+    `kept` make a prompt of `tokens` tokens (0: unknown). `refused`: that does not fit, and the call failed."""
 
     policy: WindowPolicy
     left_out: int
     kept: int
     tokens: int
     window: int
+    refused: bool = False
 
 
 class ProcessChanged(Event, frozen=True, tag="process.changed"):

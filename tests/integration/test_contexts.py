@@ -74,6 +74,12 @@ async def test_ten_times_more_agents_than_memory_are_served_from_disk(tmp_path: 
         assert {context.place for context in told} == {"resident", "parked", "swapped"}
         assert [context.bytes for context in told] == [stats.bytes for stats in found]
         assert sum(context.bytes for context in told if context.place == "parked") <= 0.35 * 2**20
+        for context, stats in zip(told, found, strict=True):  # one conversation each: all is of one context
+            mine = (context.computed, context.from_slot, context.from_ram, context.from_disk)
+            assert mine == (stats.computed, stats.from_slot, stats.from_ram, stats.from_disk)
+            assert (context.restores > 0) == (context.from_ram + context.from_disk > 0)
+        assert sum(context.restore_s for context in told) > 0.0
+        assert all(context.restores for context in told if context.restore_s)
 
 
 @pytest.mark.parametrize("swap_mb", [64.0, 0.0])

@@ -14,7 +14,16 @@ from aios.config import ContextSettings, CoreSettings
 from aios.context.manager import ContextManager
 from aios.cores.core import Ended, Seat
 from aios.cores.llama.core import LlamaCore
-from aios.errors import BadRequest, ContextOverflow, EngineCrashed, InvalidSchema, ModelCorrupt
+from aios.cores.llama.ram import Ram
+from aios.errors import (
+    BadRequest,
+    ConfigError,
+    ContextOverflow,
+    EngineCrashed,
+    InvalidSchema,
+    ModelCorrupt,
+    ModelError,
+)
 from aios.events import CoreChanged, Dispatched, EventBus, Interrupted
 from aios.scheduler.rr import RoundRobin
 from aios.scheduler.scheduler import Scheduler
@@ -74,10 +83,10 @@ class Machine:
 
 
 @contextlib.asynccontextmanager
-async def machine(model: Path, *, quantum: int = 8, **settings):
+async def machine(model: Path, *, quantum: int = 8, ram: Ram | None = None, **settings):
     bus = EventBus()
     options = {"slots": 3, "context": 512, "threads": 1, "kv_ram_mb": 16.0, **settings}
-    core = LlamaCore(CoreSettings(name="tiny", model=str(model), **options), bus)
+    core = LlamaCore(CoreSettings(name="tiny", model=str(model), **options), bus, ram=ram)
     async with asyncio.TaskGroup() as tasks:
         await core.start(tasks)
         try:
@@ -268,6 +277,79 @@ async def test_embeddings_have_length_one_and_tell_texts_apart(tiny_model):
         assert result.vectors[0] == result.vectors[2] != result.vectors[1]
         with pytest.raises(ContextOverflow):
             await m.core.embed(Embed(inputs=("x" * 2000,)))
+
+
+async def test_without_a_context_of_its_own_a_slot_has_the_default_one(tiny_model):
+    """And not a share of what the model was trained for; and texts can be embedded."""
+    async with machine(tiny_model, context=0, slots=3) as m:
+        assert m.core.capabilities.window == 4096
+        assert len((await m.core.embed(Embed(inputs=("a text",)))).vectors) == 1
+
+
+async def test_a_parked_context_takes_the_bytes_that_are_told(tiny_model):
+    async with machine(tiny_model, slots=5) as m:
+        await m.ask(chat("hello " * 20))
+        contexts, keeper = m.scheduler.contexts.seating, m.core.capabilities.contexts.keeper
+        await keeper.move(contexts.park_all())
+        (entry,) = contexts.parking.entries
+        held = m.core._arena.content(entry.extent)
+        assert len(held.tokens) == len(entry.tokens)
+        assert 0.5 * entry.extent.size < held.length < entry.extent.size
+
+
+def workers() -> list[str]:
+    """Of this process, by their pids."""
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    return [pid for pid in children if b"cores.llama.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+class Free(Ram):
+    """A machine with so many MB free."""
+
+    def __init__(self, mb: float) -> None:
+        self.mb = mb
+
+    def free(self) -> int:
+        return int(self.mb * 2**20)
+
+
+async def test_more_parking_memory_than_is_free_is_refused_and_leaves_no_process(tiny_model):
+    with pytest.raises(ExceptionGroup) as caught:
+        async with machine(tiny_model, kv_ram_mb=64.0, ram=Free(64.5)):
+            raise AssertionError("it started")
+    (error,) = caught.value.exceptions
+    assert isinstance(error, ConfigError)
+    assert "kv_ram_mb" in str(error)
+    assert workers() == []
+
+
+@pytest.mark.parametrize("kv_ram_mb", [64.0, None])
+async def test_with_as_much_as_is_free_it_starts(tiny_model, kv_ram_mb):
+    async with machine(tiny_model, kv_ram_mb=kv_ram_mb, ram=Free(4096.0)) as m:
+        assert m.core.capabilities.contexts.ram_bytes == (kv_ram_mb or 1024) * 2**20
+        assert len(workers()) == 1
+        assert (await m.ask(chat("fine")))[1].completion_tokens == 12
+
+
+async def test_the_default_parking_memory_is_half_of_what_is_free_and_it_is_said(tiny_model, caplog):
+    async with machine(tiny_model, kv_ram_mb=None, ram=Free(40.0)) as m:
+        size, taken = m.core.capabilities.contexts.ram_bytes, m.core._worker.ready.taken
+        assert size == (40 * 2**20 - taken) // 2
+        assert taken > 3 * 512 * m.core.capabilities.contexts.bytes_per_token
+        assert "instead of 1024" in caplog.text
+        for text in ("one", "two", "three", "four", "five"):
+            await m.ask(chat(text * 20))
+        assert 0 < m.scheduler.contexts.seating.parking.extents.used <= size
+
+
+async def test_slots_that_no_machine_has_are_refused_before_they_are_made(tiny_model):
+    with pytest.raises(ExceptionGroup) as caught:
+        async with machine(tiny_model, slots=8, context=500_000_000):
+            raise AssertionError("it started")
+    (error,) = caught.value.exceptions
+    assert isinstance(error, ModelError)
+    assert "8 slots of 500000000 tokens" in str(error)
+    assert "are free" in str(error)
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,12 @@ async def test_by_default_a_prompt_over_the_window_is_refused(tiny_model: Path, 
         pid = running.processes.attach("a")
         with pytest.raises(ContextOverflow):
             await talk(running, pid, 40)
-        assert not any(isinstance(event, WindowChanged) for event in events)
+        (told,) = [event for event in events if isinstance(event, WindowChanged)]
+        call = max(event.call for event in events if isinstance(event, SyscallStarted))
+        assert (told.pid, told.call, told.policy, told.refused) == (pid, call, "error", True)
+        assert told.window == WINDOW <= told.tokens
+        assert told.left_out == 0
+        assert await say(running, pid, [SYSTEM, Message(role="user", content="hello")])
 
 
 async def test_truncated_it_goes_on_and_its_kv_is_mostly_reused(tiny_model: Path, tmp_path: Path) -> None:
@@ -138,12 +143,15 @@ def test_what_the_kernel_asks_aside_is_less_urgent_as_far_as_the_group_has_it(ow
 
 
 async def test_a_newest_message_that_is_too_long_is_refused_by_all(tiny_model: Path, tmp_path: Path) -> None:
-    async with kernel(tiny_model, tmp_path, "truncate") as (running, _):
+    async with kernel(tiny_model, tmp_path, "truncate") as (running, events):
         pid = running.processes.attach("a")
         messages = [SYSTEM, Message(role="user", content="hi"), Message(role="user", content="word " * 600)]
         for window in ("error", "truncate", "summarize"):
             with pytest.raises(ContextOverflow):
                 await say(running, pid, messages, window=window)
+        told = [event for event in events if isinstance(event, WindowChanged)]
+        assert [event.policy for event in told] == ["error", "truncate", "summarize"]
+        assert all(event.refused and event.kept == len(messages) for event in told)
 
 
 async def test_the_parts_of_a_window_are_told(tiny_model: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from aios.context.manager import Swapping
 from aios.context.residency import Residency
 from aios.context.swap import SwapSpace
-from aios.cores.core import ContextSpec, Copy, Load, Save, Sequence, SwapIn, SwapOut, Truncate
+from aios.cores.core import ContextSpec, Copy, Load, Read, Save, Sequence, SwapIn, SwapOut, Truncate
 from aios.events import EventBus
 from aios.syscalls import Generate
 
@@ -46,6 +46,9 @@ class Hardware:
         return True
 
     def damaged(self) -> list:
+        return []
+
+    def reads(self) -> list:
         return []
 
     def apply(self, op) -> None:
@@ -319,3 +322,97 @@ def test_who_is_wanted_sooner_goes_to_a_file_rather_than_that_another_is_lost(tm
         machine.over(machine.run(pid, [2000 + pid, *range(50)]))
         machine.residency.declare(pid, away_s)
     assert [machine.residency.place_of(pid)[0] for pid in (1, 2)] == ["swapped", "parked"]
+
+
+def life_of(machine: Machine, pid: int) -> tuple[int, int, int, int, int]:
+    (state,) = machine.residency.contexts(pid, "core")
+    return state.computed, state.from_slot, state.from_ram, state.from_disk, state.restores
+
+
+def test_what_became_of_a_context_is_counted_wherever_it_goes_on(tmp_path):
+    machine = Machine(tmp_path, slots=1, ram=3)
+    ann, bob, *others = ([number, *range(50)] for number in range(2001, 2006))
+    machine.over(machine.run(1, ann))
+    assert life_of(machine, 1) == (51, 0, 0, 0, 0)
+    machine.over(machine.run(1, ann := [*ann, *range(5)]))  # on in its slot
+    assert life_of(machine, 1) == (56, 51, 0, 0, 0)
+    machine.over(machine.run(2, bob))
+    machine.over(machine.run(1, ann := [*ann, *range(4)]))  # from RAM
+    assert life_of(machine, 1) == (60, 51, 56, 0, 1)
+    assert life_of(machine, 2) == (51, 0, 0, 0, 0)
+    machine.residency.declare(1, 10_000.0)
+    for pid, tokens in enumerate(others, 3):
+        machine.over(machine.run(pid, tokens))
+    assert machine.residency.place_of(1)[0] == "swapped"
+    machine.over(machine.run(1, ann := [*ann, 7]))  # from disk
+    assert life_of(machine, 1) == (61, 51, 56, 60, 2)
+    stats = machine.residency.stats(1)
+    assert (stats.computed, stats.from_slot, stats.from_ram, stats.from_disk) == life_of(machine, 1)[:4]
+
+
+def test_a_context_that_was_dropped_goes_on_as_the_same_one(tmp_path):
+    machine = Machine(tmp_path, slots=1, ram=0, swap=False)
+    ann = [2001, *range(50)]
+    machine.over(machine.run(1, ann))
+    machine.over(machine.run(2, [2002, *range(50)]))
+    assert machine.residency.place_of(1)[0] == "dropped"
+    machine.over(machine.run(1, [*ann, 1]))
+    assert life_of(machine, 1) == (51 + 52, 0, 0, 0, 0)
+
+
+def test_another_conversation_of_a_process_is_another_context(tmp_path):
+    machine = Machine(tmp_path, slots=1)
+    machine.over(machine.run(1, [2001, *range(50)]))
+    machine.over(machine.run(1, [2002, *range(40)]))
+    states = machine.residency.contexts(1, "core")
+    assert [state.computed for state in states] == [41, 51]
+    assert machine.residency.stats(1).computed == 92
+
+
+def test_a_fork_begins_anew_with_what_it_has_of_its_parent(tmp_path):
+    machine = Machine(tmp_path, slots=2, ram=4)
+    ann = [2001, *range(50)]
+    machine.over(machine.run(1, ann))
+    machine.over(machine.run(2, [*ann, *range(9)]))
+    assert life_of(machine, 1) == (51, 0, 0, 0, 0)
+    assert life_of(machine, 2) == (9, 51, 0, 0, 0)
+
+
+def test_what_bringing_back_took_is_told_of_the_context_and_learned(tmp_path):
+    machine = Machine(tmp_path, slots=1, ram=2)
+    machine.over(machine.run(1, [2001, *range(50)]))
+    machine.over(machine.run(2, [2002, *range(50)]))
+    back = machine.run(1, [2001, *range(50), 1])
+    before = machine.residency.worth.rates.ram.seconds(10**6)
+    for _ in range(3):
+        machine.residency.took(back.id, Read(False, 2**20, 0.5))
+    machine.over(back)
+    (state,) = machine.residency.contexts(1, "core")
+    assert state.restore_s == 1.5
+    assert machine.residency.worth.rates.ram.seconds(10**6) > before
+    machine.residency.took(12345, Read(True, 2**20, 0.5))  # one that is gone: learned all the same
+    assert [s.restore_s for pid in (1, 2) for s in machine.residency.contexts(pid, "core")] == [1.5, 0.0]
+
+
+def test_what_takes_longest_to_get_back_stays_in_its_slot(tmp_path):
+    """Without room in RAM what leaves a slot is computed again: the longer of two that are wanted together."""
+    machine = Machine(tmp_path, slots=2, ram=0, swap=False)
+    machine.over(machine.run(1, [2001, *range(200)]))
+    machine.over(machine.run(2, [2002, *range(20)]))
+    for pid in (1, 2):
+        machine.residency.declare(pid, 100.0)
+    machine.over(machine.run(3, [2003, *range(50)]))
+    assert [machine.residency.place_of(pid)[0] for pid in (1, 2)] == ["resident", "dropped"]
+
+
+@pytest.mark.parametrize("ram", [0, 1, 4])
+@pytest.mark.parametrize(("ann_s", "bob_s", "leaves"), [(50.0, 10_000.0, 2), (10_000.0, 50.0, 1)])
+def test_of_two_as_long_that_which_is_wanted_later_leaves_its_slot(tmp_path, ram, ann_s, bob_s, leaves):
+    machine = Machine(tmp_path, slots=2, ram=ram, swap=False)
+    for pid in (1, 2):
+        machine.over(machine.run(pid, [2000 + pid, *range(50)]))
+    machine.residency.declare(1, ann_s)
+    machine.residency.declare(2, bob_s)
+    machine.over(machine.run(3, [2003, *range(50)]))
+    places = {pid: machine.residency.place_of(pid)[0] for pid in (1, 2)}
+    assert places == {3 - leaves: "resident", leaves: "parked" if ram else "dropped"}

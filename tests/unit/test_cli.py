@@ -6,10 +6,11 @@ import json
 import pytest
 from rich.console import Console
 
-from aios.cli import render
+from aios.cli import render, strace
 from aios.cli.main import COMMANDS, _run, cli
 from aios.errors import CoreRefused
-from aios.syscalls import GroupInfo, ProcessInfo, ProcessUsage
+from aios.events import WindowChanged
+from aios.syscalls import ContextState, GroupInfo, ProcessInfo, ProcessUsage
 
 
 @pytest.fixture(autouse=True)
@@ -115,3 +116,23 @@ def test_all_limits_of_groups_fit_on_a_hundred_columns() -> None:
     heads, row = console.file.getvalue().removeprefix(told).splitlines()
     assert heads.split() == ["GROUP", "WEIGHT", "CALLS", "SPENT"]
     assert row.split() == ["plain", "1", "0", "0"]
+
+
+def test_what_became_of_a_context_fits_on_a_hundred_columns() -> None:
+    one = ContextState(
+        context=12_345, core="main", place="parked", tokens=4096, bytes=94_000_000, copied=True, idle_s=86_399,
+        computed=123_456, from_slot=234_567, from_ram=345_678, from_disk=45_678, restores=321, restore_s=12.345,
+    )  # fmt: skip
+    fresh = ContextState(context=2, core="main", place="resident", tokens=7, bytes=1000)
+    console = Console(width=100, file=io.StringIO())
+    console.print(render.kv_table([one, fresh]))
+    told = console.file.getvalue()
+    for part in ("parked, copied", "123456", "234567", "345678", "45678", "321x 12.35 s", "23:59:59"):
+        assert part in told
+    assert told.splitlines()[-1].split()[-5:] == ["0", "0", "0", "0", "0x"]
+
+
+@pytest.mark.parametrize(("tokens", "told"), [(612, "(error): 612 tokens, refused"), (0, "(error): refused")])
+def test_strace_tells_of_a_conversation_that_was_refused(tokens: int, told: str) -> None:
+    event = WindowChanged(policy="error", left_out=0, kept=4, tokens=tokens, window=512, refused=True)
+    assert strace.line(event).endswith(f"window of 512 outgrown {told}")

@@ -9,7 +9,8 @@ import pytest
 
 from aios.config import Eviction
 from aios.context.entry import Entry
-from aios.context.worth import DISK_BYTES_PER_S, LEARNING, MOVE_S, RAM_BYTES_PER_S, SOON, Gaps, Worth
+from aios.context.rates import DISK_BYTES_PER_S, RAM_BYTES_PER_S
+from aios.context.worth import LEARNING, MOVE_S, SOON, Gaps, Worth
 from aios.cores.core import ContextSpec, Extent
 
 ANN, BOB, SHARED = 1, 2, 0

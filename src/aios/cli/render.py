@@ -127,9 +127,10 @@ def context_table(context: ContextInfo) -> Table:
 
 
 def kv_table(contexts: Iterable[ContextState]) -> Table:
-    """Where the KV of each context is."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("CONTEXT", "CORE", "PLACE", "TOKENS", "SIZE", "IDLE"):
+    """Where the KV of each context is, and where its calls found it."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    found = ("COMPUTED", "FROM\nSLOT", "FROM\nRAM", "FROM\nDISK", "BROUGHT\nBACK")
+    for name in ("CONTEXT", "CORE", "PLACE", "TOKENS", "SIZE", "IDLE", *found):
         table.add_column(name, justify="left" if name in ("CORE", "PLACE") else "right")
     for each in contexts:
         place = f"{each.place}, copied" if each.copied and each.place == "parked" else each.place
@@ -140,6 +141,8 @@ def kv_table(contexts: Iterable[ContextState]) -> Table:
             str(each.tokens),
             size(each.bytes),
             seconds(each.idle_s),
+            *map(str, (each.computed, each.from_slot, each.from_ram, each.from_disk)),
+            f"{each.restores}x" + (f" {seconds(each.restore_s)}" if each.restore_s else ""),
         )
     return table
 

@@ -78,6 +78,9 @@ def _words(event: AnyEvent) -> str:
             return (
                 f"  context {event.context}: {event.where}, {event.tokens} tokens, {render.size(event.bytes)}"
             )
+        case WindowChanged(refused=True):
+            tokens = f"{event.tokens} tokens, " if event.tokens else ""
+            return f"  window of {event.window} outgrown ({event.policy}): {tokens}refused"
         case WindowChanged():
             return (
                 f"  window of {event.window} outgrown ({event.policy}): {event.left_out} messages left out, "

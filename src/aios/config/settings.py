@@ -255,8 +255,9 @@ class CoreSettings(Section, frozen=True):
     """llama: engine threads; 0 is the number of cores this process may use."""
     gpu_layers: int = 0
     """llama: layers to offload to a GPU; -1 is all."""
-    kv_ram_mb: float = 1024.0
-    """llama: RAM for parked contexts and shared prefixes, MB."""
+    kv_ram_mb: float | None = None
+    """llama: RAM for parked contexts and shared prefixes, MB; unset: 1024, or half of what is free beside the
+    model and its slots if that is less. More than is free is refused."""
     exact: bool = True
     """llama: bit-exact interrupt and restore (separate KV streams, no flash attention). false is faster."""
     deterministic: bool = False

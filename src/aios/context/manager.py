@@ -63,7 +63,7 @@ class Swapping:
             return False  # or somebody else copies it: two files of one context would be one too many
         if entry.file is None or entry.running:
             return False  # it was wanted meanwhile
-        path, label = entry.file, self.swapper.label(entry)
+        path, label, life = entry.file, self.swapper.label(entry), entry.life
         try:
             if not await other.space.take(path, label):
                 return False
@@ -75,7 +75,7 @@ class Swapping:
         self.space.give(path)
         entry.file = None
         self.residency.give_up(entry)
-        other.residency.adopt(path, label)
+        other.residency.adopt(path, label, life)
         return True
 
 
@@ -96,6 +96,8 @@ class ContextManager:
         self.seating: Seating = PlainSeating()
         self._core, self._bus, self._settings = core, bus, settings
         self._store, self._alive, self._whose = store, alive, whose
+        self._residency: Residency | None = None
+        self._keeper: ContextKeeper | None = None
         self._swapping: Swapping | None = None
         self._task: asyncio.Task[None] | None = None
         self._epoch = 0
@@ -112,7 +114,8 @@ class ContextManager:
         residency = Residency(
             spec, self._core.capacity, self._bus, swap=space, eviction=self._settings.eviction
         )
-        self.seating = residency
+        self.seating = self._residency = residency
+        self._keeper = spec.keeper
         if space and spec.keeper:
             self._swapping = Swapping(residency, spec.keeper, space)
             await self._swapping.find(self._alive)
@@ -127,13 +130,16 @@ class ContextManager:
             await self._swapping.save_all(PATIENCE_S)
 
     def check(self) -> None:
-        """Has the core lost its slots, or found a swapped context that can't be used?"""
+        """Has the core lost its slots, or found a swapped context that can't be used? And what did reading
+        take?"""
         if self._core.epoch != self._epoch:
             self._epoch = self._core.epoch
             self.seating.lost()
-        if self._swapping:
-            for path, why in self._swapping.keeper.damaged():
-                self._swapping.residency.discard(path)
+        if self._keeper and self._residency:
+            for sequence, read in self._keeper.reads():
+                self._residency.took(sequence, read)
+            for path, why in self._keeper.damaged():
+                self._residency.discard(path)
                 self._bus.publish(StoreDamaged(name=path.name, reason=why))
 
     def portable(self, sequence: Sequence) -> tuple[int, float]:

@@ -56,6 +56,28 @@ class Parking:
             self._evict(least)
         return extent, ops
 
+    def losses(self, entries: Iterable[Entry], now: float) -> dict[Entry, float]:
+        """Of each of `entries` (in slots): seconds of work for each second from now on that it is expected to
+        cost if it must leave its slot. Next to nothing where RAM has room; else its way back from there and
+        that of what goes for it; or computing it again, where it is itself what goes."""
+        worth, free = self._worth, self.extents.size - self.extents.used
+        least: Entry | None = None
+        if any(worth.size(len(entry.tokens)) > free for entry in entries):
+            least = min(self._parked, key=lambda each: worth.in_ram(each, now), default=None)
+        return {entry: self._loss(entry, least, free, now) for entry in entries}
+
+    def _loss(self, entry: Entry, least: Entry | None, free: int, now: float) -> float:
+        worth, size = self._worth, self._worth.size(len(entry.tokens))
+        if size <= free:
+            return 0.0
+        gap = worth.gap(entry, now)
+        on_file = least is not None and (least.file or (self.swap and worth.swappable(least)))
+        dropped = least is None or (not on_file and worth.in_ram(least, now) > worth.in_ram(entry, now))
+        if least is None or dropped or size > self.extents.size:
+            return worth.compute_s(entry) / gap
+        load = worth.rates.ram.seconds(size) / gap
+        return load + (worth.read_s(least) if on_file else worth.compute_s(least)) / worth.gap(least, now)
+
     def park(self, entry: Entry, extent: Extent) -> None:
         """`entry` will be saved into `extent`."""
         entry.extent = extent

@@ -23,13 +23,14 @@ import msgspec
 
 from aios.config import Eviction
 from aios.context.entry import Entry
+from aios.context.life import Life
 from aios.context.packed import packed
 from aios.context.parking import Parking
 from aios.context.prefix import RadixTrie, shared_length
 from aios.context.seating import Place
 from aios.context.swap import Label, SwapSpace
 from aios.context.worth import Gaps, Worth
-from aios.cores.core import ContextSpec, Copy, KvOp, Load, Save, Seat, Sequence, SwapIn, Truncate
+from aios.cores.core import ContextSpec, Copy, KvOp, Load, Read, Save, Seat, Sequence, SwapIn, Truncate
 from aios.events import ContextMoved, EventBus
 from aios.syscalls import ContextState, ContextStats
 
@@ -63,7 +64,8 @@ class Residency:
         self._of: dict[int, set[Entry]] = {}
         """Entries by process; 0: those that groups share."""
         self._newest: dict[int, Entry] = {}
-        self._stats: dict[int, ContextStats] = {}
+        self._lives: dict[int, Life] = {}
+        """Of all contexts of a process together."""
         self._ids = itertools.count(1)
         self._uses = itertools.count(1)
 
@@ -106,7 +108,7 @@ class Residency:
 
     def drop(self, pid: int) -> None:
         self._newest.pop(pid, None)
-        self._stats.pop(pid, None)
+        self._lives.pop(pid, None)
         self._gaps.forget(pid)
         for entry in [e for e in self._of.get(pid, ()) if not e.running]:
             self._forget(entry)
@@ -131,34 +133,32 @@ class Residency:
     def stats(self, pid: int) -> ContextStats:
         mine = self._of.get(pid, ())
         size = sum(self.worth.size(len(e.tokens)) for e in mine)
-        counted = self._stats.get(pid, ContextStats())
-        return msgspec.structs.replace(counted, contexts=len(mine), bytes=size, mean_gap_s=self._gaps.mean(pid))
+        life = self._lives.get(pid) or Life()
+        return ContextStats(
+            computed=life.computed, from_slot=life.from_slot, from_ram=life.from_ram, from_disk=life.from_disk,
+            contexts=len(mine), bytes=size, mean_gap_s=self._gaps.mean(pid),
+        )  # fmt: skip
 
     def contexts(self, pid: int, core: str) -> list[ContextState]:
         now = self._now()
-        return [
-            ContextState(
-                context=e.id, core=core, place=e.place or "dropped", tokens=len(e.tokens),
-                bytes=self.worth.size(len(e.tokens)), copied=e.file is not None,
-                idle_s=0.0 if e.running else now - e.since,
-            )
-            for e in sorted(self._of.get(pid, ()), key=lambda e: -e.used)
-        ]  # fmt: skip
+        mine = sorted(self._of.get(pid, ()), key=lambda e: -e.used)
+        return [e.state(core, self.worth.size(len(e.tokens)), now) for e in mine]
 
     def declare(self, pid: int, seconds: float) -> None:
         self._gaps.declare(pid, seconds, self._now())
 
-    def adopt(self, path: Path, label: Label) -> None:
-        """A file that an earlier kernel left, or another core."""
+    def took(self, sequence: int, read: Read) -> None:
+        """The core brought KV back into the slot of `sequence`."""
+        self.worth.rates.saw(disk=read.disk, size=read.size, seconds=read.seconds)
+        for entry in [e for e in self._slots if e and e.sequence == sequence][:1]:
+            entry.life.restore_s += read.seconds
+
+    def adopt(self, path: Path, label: Label, life: Life | None = None) -> None:
+        """A file that an earlier kernel left, or another core, which knows what became of the context."""
         entry = Entry(
-            next(self._ids),
-            label.pid,
-            label.group,
-            packed(label.tokens),
-            label.prompt,
-            file=path,
-            since=self._now(),
-        )
+            next(self._ids), label.pid, label.group, packed(label.tokens), label.prompt,
+            file=path, since=self._now(), life=life or Life(),
+        )  # fmt: skip
         self._use(entry)
         self._list(entry)
         self.parking.adopt(entry)
@@ -210,21 +210,23 @@ class Residency:
         source, length = self._best(sequence, context) if context else (None, 0)
         ops: list[KvOp] = []
         file: Path | None = None
+        life, place = self._life(sequence, context, source, length), source.place if source else ""
         if source and source.slot in free and self._spent(source, length, sequence):
             slot = source.slot  # go on where it lies
-            self._count(sequence.pid, "resident", length)
             self._forget(source)
         else:
             slot = self._choose(free, source)
             if source:
-                self._count(sequence.pid, source.place, length)
                 self._use(source)
                 planned.add(source)
                 ops, file = self._bring(source, length, slot, sequence, context, planned)
             else:
                 ops = self._vacate(slot, planned)
-        self._count(sequence.pid, "dropped", len(context) - length)
-        self._occupy(slot, sequence, context, file)
+        for each in (life, self._lives.setdefault(sequence.pid, Life())):
+            if source:
+                each.found(place, length)
+            each.found("dropped", len(context) - length)
+        self._occupy(slot, sequence, context, file, life)
         return Seat(slot, tuple(ops), length)
 
     # -- choosing ----------------------------------------------------------------------------------
@@ -255,19 +257,28 @@ class Residency:
         """Nobody else will want the rest of `source`: `sequence` may have it for good."""
         if source.running or source.pid not in (sequence.pid, 0):
             return False
-        rest = len(source.tokens) - length
-        return source.pid == sequence.pid and rest <= max(MIN_SHARED, len(source.tokens) // 8)
+        return source.pid == sequence.pid and _goes_on(source, length)
+
+    def _life(self, sequence: Sequence, context: str, source: Entry | None, length: int) -> Life:
+        """That of the context which goes on as `context`, also where its KV was dropped; else a new one."""
+        if source and self._spent(source, length, sequence):
+            return source.life
+        newest = self._newest.get(sequence.pid)
+        if newest and newest.place == "dropped" and _goes_on(newest, shared_length(newest.tokens, context, 0)):
+            return newest.life
+        return Life()
 
     def _choose(self, free: list[int], source: Entry | None) -> int:
-        """The slot whose loss costs least: an empty one, else that of whoever stays away longest, the source's
-        last."""
+        """The slot whose loss costs least: an empty one, else that of whom it is expected to cost least to get
+        back, the source's last."""
         now = self._now()
+        losses = self.parking.losses([entry for slot in free if (entry := self._slots[slot])], now)
 
-        def cost(slot: int) -> tuple[bool, bool, float, int]:
+        def cost(slot: int) -> tuple[bool, bool, float, float, int]:
             entry = self._slots[slot]
             if entry is None:
-                return False, False, 0.0, 0
-            return entry is source, True, -self.worth.gap(entry, now), entry.used
+                return False, False, 0.0, 0.0, 0
+            return entry is source, True, losses[entry], -self.worth.gap(entry, now), entry.used
 
         return min(free, key=cost)
 
@@ -330,10 +341,10 @@ class Residency:
         self._tell(entry, "shared")
         return [*ops, Save(slot, extent)]
 
-    def _occupy(self, slot: int, sequence: Sequence, context: str, file: Path | None) -> None:
+    def _occupy(self, slot: int, sequence: Sequence, context: str, file: Path | None, life: Life) -> None:
         entry = Entry(
             next(self._ids), sequence.pid, sequence.group, context, len(sequence.tokens),
-            sequence=sequence.id, slot=slot, running=True, spent=file,
+            sequence=sequence.id, slot=slot, running=True, spent=file, life=life,
         )  # fmt: skip
         self._use(entry)
         self._list(entry)
@@ -379,12 +390,6 @@ class Residency:
         assert slot is not None  # a running entry always has one
         return slot
 
-    def _count(self, pid: int, place: Place, tokens: int) -> None:
-        """So many tokens of a context of `pid` were found at `place`; `dropped`: had to be computed."""
-        stats = self._stats.get(pid, ContextStats())
-        field = {"resident": "from_slot", "parked": "from_ram", "swapped": "from_disk"}.get(place, "computed")
-        self._stats[pid] = msgspec.structs.replace(stats, **{field: getattr(stats, field) + tokens})
-
     def _tell(self, entry: Entry, where: Literal["resident", "parked", "swapped", "dropped", "shared"]) -> None:
         self._bus.publish(
             ContextMoved(
@@ -392,3 +397,8 @@ class Residency:
                 bytes=self.worth.size(len(entry.tokens)),
             )
         )  # fmt: skip
+
+
+def _goes_on(entry: Entry, length: int) -> bool:
+    """What has its first `length` tokens is the same conversation, with at most its end written anew."""
+    return len(entry.tokens) - length <= max(MIN_SHARED, len(entry.tokens) // 8)

@@ -12,11 +12,9 @@ from collections import Counter
 
 from aios.config import Eviction
 from aios.context.entry import Entry
+from aios.context.rates import Rates
 from aios.cores.core import ContextSpec
 
-DISK_BYTES_PER_S = 300e6
-RAM_BYTES_PER_S = 3e9
-"""Rates of reading KV back. Only the order of magnitude matters: computing is 10 to 1000 times slower."""
 MOVE_S = 0.05
 """What a move between cores takes besides: a step of the engine, and the store's commit."""
 LEARNING = 0.3
@@ -78,10 +76,14 @@ class Gaps:
 
 
 class Worth:
-    """Ranks entries of one core: the least goes first. With `lru` the order is that of use alone."""
+    """Ranks entries of one core: the least goes first. With `lru` the order is that of use alone. What
+    computing takes is as measured when the core started, what reading takes as its `rates` say by now."""
 
-    def __init__(self, spec: ContextSpec, gaps: Gaps, eviction: Eviction = "waste") -> None:
+    def __init__(
+        self, spec: ContextSpec, gaps: Gaps, eviction: Eviction = "waste", rates: Rates | None = None
+    ) -> None:
         self._spec, self._gaps, self._eviction = spec, gaps, eviction
+        self.rates = rates or Rates()
 
     def size(self, tokens: int) -> int:
         """Bytes of a parked context."""
@@ -98,7 +100,8 @@ class Worth:
         if self._eviction == "lru":
             return 0.0, entry.used
         back = self.read_s(entry) if entry.file else self.compute_s(entry)
-        return (back - self.size(len(entry.tokens)) / RAM_BYTES_PER_S) / self._weight(entry, now), entry.used
+        load = self.rates.ram.seconds(self.size(len(entry.tokens)))
+        return (back - load) / self._weight(entry, now), entry.used
 
     def on_disk(self, entry: Entry, now: float) -> tuple[float, int]:
         """Of its file, likewise."""
@@ -114,14 +117,14 @@ class Worth:
         return len(entry.tokens) * self._spec.prefill_s
 
     def read_s(self, entry: Entry) -> float:
-        return self.size(len(entry.tokens)) / DISK_BYTES_PER_S
+        return self.rates.disk.seconds(self.size(len(entry.tokens)))
 
     def move_s(self, entry: Entry) -> float:
         """Until another core can go on with it: saved, written to a file and read again, as far as that is
         still to be done."""
         size = self.size(len(entry.tokens))
-        saved = size / RAM_BYTES_PER_S if entry.slot is not None else 0.0
-        written = 0.0 if entry.file else size / DISK_BYTES_PER_S
+        saved = self.rates.ram.seconds(size) if entry.slot is not None else 0.0
+        written = 0.0 if entry.file else self.rates.disk.seconds(size)
         return MOVE_S + saved + written + self.read_s(entry)
 
     def _weight(self, entry: Entry, now: float) -> float:

@@ -45,7 +45,8 @@ class ContextSpec:
     A parked context of n tokens takes `bytes_base + n * bytes_per_token` bytes of the `ram_bytes` of parking
     memory. `align` > 1 means that only a multiple of so many prefilled tokens may be reused by another call
     (deterministic mode); `truncatable` False means that KV can be reused only whole (recurrent and
-    sliding-window models). `prefill_s`: seconds it takes to compute a token of a prompt, about. `keeper` moves
+    sliding-window models). `prefill_s`: seconds it takes to compute a token of a prompt, about, as
+    measured when the core started. `keeper` moves
     contexts that do not run; None: they can't be swapped."""
 
     bytes_base: int
@@ -178,6 +179,14 @@ class SwapOut:
 KvOp = Save | Load | Copy | Truncate | SwapIn | SwapOut
 
 
+class Read(msgspec.Struct, frozen=True, array_like=True):
+    """KV came back into a slot: `size` bytes in so many seconds, from disk or from RAM."""
+
+    disk: bool
+    size: int
+    seconds: float
+
+
 class ContextKeeper(Protocol):
     """What a core with contexts can do with those that do not run."""
 
@@ -197,6 +206,10 @@ class ContextKeeper(Protocol):
 
     def damaged(self) -> list[tuple[Path, str]]:
         """Swap files that could not be used, and why: those found since it was asked last."""
+        ...
+
+    def reads(self) -> list[tuple[int, Read]]:
+        """For which sequences KV was brought back since it was asked last, and what that took."""
         ...
 
 

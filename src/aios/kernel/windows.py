@@ -22,6 +22,8 @@ V = TypeVar("V")
 
 SUMMARIES = 2_000
 """Summaries that are remembered."""
+TEMPLATE = 1_024
+"""Tokens that a chat template adds of its own, at most."""
 REMEMBERED = 1_000
 """Processes of which the last conversation is remembered, for `composition`."""
 
@@ -55,10 +57,28 @@ class Windows:
         does not fit."""
         call = await self.personal.informed(process, core, call)
         policy = call.window or self._default
-        window = core.capabilities.window
         _remember(self._last, process.pid, (core, call), REMEMBERED)
-        if policy == "error" or not (call.messages and window):
+        if not (call.messages and core.capabilities.window):
             return call
+        try:
+            if policy == "error":
+                return await self._checked(process, core, call)
+            return await self._cut(process, core, call, policy, id)
+        except ContextOverflow as error:
+            self._tell(process, core, call, policy, id, tokens=error.tokens, refused=True)
+            raise
+
+    async def _checked(self, process: Process, core: Core, call: Generate) -> Generate:
+        """`call`, as it is. Raises ContextOverflow. Most calls are short enough by their bytes alone (no token
+        is less than one): those are not rendered here and a second time by their core."""
+        if len(msgspec.json.encode(call)) + TEMPLATE > core.capabilities.window:
+            await core.prepare(msgspec.structs.replace(call, n=1), process.pid, process.group)
+        return call
+
+    async def _cut(
+        self, process: Process, core: Core, call: Generate, policy: WindowPolicy, id: int
+    ) -> Generate:
+        window = core.capabilities.window
         reserve = min(call.max_tokens or window, window // 4)
         if await self._length(process, core, call) <= window - reserve:
             return call
@@ -74,14 +94,20 @@ class Windows:
             summary = summary[: len(summary) // 2]  # more tokens than it took to write it
             fitted = _shortened(call, talk, cuts[index], summary)
         _remember(self._last, process.pid, (core, fitted), REMEMBERED)
-        left_out = len(talk.between(0, cuts[index]))
+        left_out, tokens = len(talk.between(0, cuts[index])), await self._length(process, core, fitted)
+        self._tell(process, core, fitted, policy, id, left_out=left_out, tokens=tokens)
+        return fitted
+
+    def _tell(
+        self, process: Process, core: Core, call: Generate, policy: WindowPolicy, id: int, *, tokens: int,
+        left_out: int = 0, refused: bool = False,
+    ) -> None:  # fmt: skip
         self._bus.publish(
             WindowChanged(
-                pid=process.pid, call=id, policy=policy, left_out=left_out, kept=len(fitted.messages),
-                tokens=await self._length(process, core, fitted), window=window,
+                pid=process.pid, call=id, policy=policy, left_out=left_out, kept=len(call.messages),
+                tokens=tokens, window=core.capabilities.window, refused=refused,
             )
         )  # fmt: skip
-        return fitted
 
     async def composition(self, process: Process) -> ContextInfo:
         """What the window of the last call of a process holds. Raises NotFound if it is not known (any

@@ -86,7 +86,11 @@ class ContextStats(Record, frozen=True):
 
 class ContextState(Record, frozen=True):
     """One context of a process: its number in events, and where its KV is. `copied`: there is a file of it, so
-    its RAM can be given up at once. `idle_s`: seconds since it was used."""
+    its RAM can be given up at once. `idle_s`: seconds since it was used.
+
+    The rest is what became of it since its first call, or since the kernel started if that was later: tokens
+    that its calls `computed`, and found `from_slot`, `from_ram`, `from_disk`; how often it was brought back
+    from RAM or disk (`restores`), and the seconds that took (0 as long as the core has not told)."""
 
     context: int
     core: str
@@ -95,6 +99,12 @@ class ContextState(Record, frozen=True):
     bytes: int
     copied: bool = False
     idle_s: float = 0.0
+    computed: int = 0
+    from_slot: int = 0
+    from_ram: int = 0
+    from_disk: int = 0
+    restores: int = 0
+    restore_s: float = 0.0
 
 
 class ContextInfo(Record, frozen=True):

@@ -173,4 +173,4 @@ def _words(event: FirstToken | Interrupted | Promoted | ContextMoved | WindowCha
         case ContextMoved():
             return f"context {event.where}"
         case WindowChanged():
-            return f"window {event.policy}"
+            return f"window {'refused' if event.refused else event.policy}"

@@ -46,26 +46,38 @@ from aios.cores.llama.messages import (
 )
 from aios.cores.llama.parking import ParkingMemory
 from aios.cores.llama.progress import Mail, Progress, Sampled, Searched, error_of
+from aios.cores.llama.ram import Ram
 from aios.cores.llama.supervisor import Supervisor
 from aios.cores.llama.toolcalls import AnswerParser
-from aios.errors import AiosError, BadRequest, ContextOverflow, CoreUnavailable
+from aios.errors import AiosError, BadRequest, ConfigError, ContextOverflow, CoreUnavailable
 from aios.events import EventBus
 from aios.models.store import ModelStore
 from aios.syscalls import Embed, Embeddings, Generate, Usage
 
 log = logging.getLogger(__name__)
 
+PARKING_MB = 1024.0
+"""Parking memory where the settings say nothing."""
 Reply = TokenIds | Vectors | Moved
 
 
 class LlamaCore:
     """One GGUF model on this machine. `[[cores]] kind = "llama"`."""
 
-    def __init__(self, settings: CoreSettings, bus: EventBus, *, store: ModelStore | None = None) -> None:
+    def __init__(
+        self,
+        settings: CoreSettings,
+        bus: EventBus,
+        *,
+        store: ModelStore | None = None,
+        ram: Ram | None = None,
+    ) -> None:
         self.name = settings.name
         self._settings = settings
         self._path = (store or ModelStore()).resolve(settings.model)
-        self._parking = ParkingMemory(int(settings.kv_ram_mb * 2**20))
+        self._ram = ram or Ram()
+        asked = settings.kv_ram_mb
+        self._parking = ParkingMemory(int((PARKING_MB if asked is None else asked) * 2**20))
         self._arena = Arena(self._parking.fd, self._parking.size)
         self._keeper: LlamaKeeper | None = None
         self._format: ChatFormat | None = None
@@ -127,7 +139,13 @@ class LlamaCore:
     # -- life --------------------------------------------------------------------------------------
 
     async def start(self, tasks: asyncio.TaskGroup) -> None:
+        free = await asyncio.to_thread(self._ram.free)
         await self._worker.start(tasks)
+        try:
+            self._fit(free)
+        except ConfigError:
+            await self._worker.close()
+            raise
         mark = await asyncio.to_thread(fingerprint, self._path, self._settings)
         self._keeper = LlamaKeeper(mark, self._arena, self._ask)
         info = self._worker.ready.info
@@ -136,6 +154,19 @@ class LlamaCore:
         )
         if self._format.note:
             log.warning("%s", self._format.note)
+
+    def _fit(self, free: int | None) -> None:
+        """Hold the parking memory against what was `free` before the worker took its part. Raises
+        ConfigError."""
+        if free is None:
+            return
+        room, before = max(0, free - self._worker.ready.taken), self._parking.size
+        self._parking.fit(room, asked=self._settings.kv_ram_mb is not None)
+        if self._parking.size < before:
+            log.warning(
+                "core %s: %.0f MB are free beside the model and its slots: %.0f MB of RAM for parked contexts "
+                "instead of %.0f", self.name, room / 2**20, self._parking.size / 2**20, before / 2**20,
+            )  # fmt: skip
 
     async def close(self) -> None:
         await self._worker.close()
@@ -173,6 +204,8 @@ class LlamaCore:
                     if mailbox := self._mailboxes.get(token.id):
                         mailbox.put_nowait(token)
             case Seated() | BeamStep() | BeamDone() | Done() | Left():
+                if self._keeper and isinstance(message, Seated):
+                    self._keeper.took(message.id, message.reads)
                 if mailbox := self._mailboxes.get(message.id):
                     mailbox.put_nowait(message)
             case Failed():
@@ -206,6 +239,7 @@ class LlamaCore:
                 f"{self._worker.ready.context}.",
                 "Shorten the conversation, or raise `context` of the core.",
                 param="messages",
+                tokens=len(tokens),
             )
         most, bias = min(call.max_tokens or room, room), self._bias(call)
         if call.sampling.num_beams > 1:

@@ -37,6 +37,9 @@ from aios.cores.llama.model import Model
 from aios.cores.llama.slots import Slots
 from aios.errors import CoreError, ModelError
 
+PROBE = 33
+"""Tokens of the longer of the two contexts that `measure` looks at."""
+
 
 @dataclass(slots=True)
 class Span:
@@ -108,10 +111,10 @@ class Engine:
 
     def measure(self) -> tuple[int, int, float]:
         """Bytes of a parked context: (fixed part, part per token), found by saving two small ones; and seconds
-        that a token of a prompt takes."""
+        that a token of a prompt takes. Of an engine whose batch has room for the longer one."""
         sizes: list[int] = []
         took = 0.0
-        for count in (1, 33):
+        for count in (1, PROBE):
             began = time.perf_counter()
             self._batch.clear()
             for i in range(count):
@@ -120,9 +123,9 @@ class Engine:
             sizes.append(self._lib.llama_state_seq_get_size(self._context, 0))
             took = time.perf_counter() - began
             self._lib.llama_memory_seq_rm(self._lib.llama_get_memory(self._context), 0, -1, -1)
-        per_token = -(-(sizes[1] - sizes[0]) // 32)
+        per_token = -(-(sizes[1] - sizes[0]) // (PROBE - 1))
         # An extent also holds the token ids, 4 bytes each.
-        return sizes[0] + per_token, per_token + 4, took / 33
+        return sizes[0] + per_token, per_token + 4, took / PROBE
 
     # -- commands ----------------------------------------------------------------------------------
 
@@ -196,10 +199,11 @@ class Engine:
                 if isinstance(op, Save | SwapOut) or op.slot == generation.slot:
                     self.slots.apply(op, generation.images)
             generation.images = {}
+            reads, self.slots.reads = self.slots.reads, []
             if generation.reason:
                 out.extend(self._gone(generation))
                 continue
-            out.append(Seated(id=generation.id, cached=self._seat(generation)))
+            out.append(Seated(id=generation.id, cached=self._seat(generation), reads=reads))
             self._running[generation.slot] = generation
         return out
 

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from aios.config import CoreSettings
-from aios.cores.core import Extent, KvOp
+from aios.cores.core import Extent, KvOp, Read
 from aios.cores.llama.arena import Arena
 from aios.cores.llama.messages import Move, to_wire
 from aios.cores.llama.swapfile import write_swapfile
@@ -26,6 +26,7 @@ class LlamaKeeper:
     ) -> None:
         self._fingerprint, self._arena, self._ask = fingerprint, arena, ask
         self._damaged: list[tuple[Path, str]] = []
+        self._reads: list[tuple[int, Read]] = []
 
     @property
     def fingerprint(self) -> str:
@@ -41,6 +42,14 @@ class LlamaKeeper:
     def damaged(self) -> list[tuple[Path, str]]:
         found, self._damaged = self._damaged, []
         return found
+
+    def reads(self) -> list[tuple[int, Read]]:
+        found, self._reads = self._reads, []
+        return found
+
+    def took(self, sequence: int, reads: Iterable[Read]) -> None:
+        """The worker brought KV back for `sequence`."""
+        self._reads += [(sequence, read) for read in reads]
 
     def report(self, path: Path, why: str) -> None:
         """The worker could not use the file."""

@@ -10,16 +10,18 @@ from pathlib import Path
 
 import msgspec
 
-from aios.cores.core import Copy, Extent, KvOp, Load, Save, SwapIn, SwapOut, Truncate
+from aios.cores.core import Copy, Extent, KvOp, Load, Read, Save, SwapIn, SwapOut, Truncate
 from aios.cores.llama.beam import Hypothesis
 from aios.cores.llama.model import ModelInfo
 from aios.syscalls import Sampling
 
 FRAME = struct.Struct("<I")
+DEFAULT_WINDOW = 4096
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """How the worker sets up the engine. Sizes in tokens; `arena_bytes` is the size of the parking memory
+    """How the worker sets up the engine. Sizes in tokens (`context` 0: the smaller of the model's own and
+    DEFAULT_WINDOW); `arena_bytes` is the size of the parking memory
     behind the inherited file descriptor `arena_fd`."""
 
     model: str
@@ -137,20 +139,24 @@ ToWorker = Start | StartBeams | Stop | Tokenize | EmbedTexts | Move | Close
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True, tag="ready"):
     """The engine is up. A parked context of n tokens takes `extent_base + n * extent_per_token` bytes.
-    `prefill_s`: seconds a token of a prompt took."""
+    `prefill_s`: seconds a token of a prompt took. `taken`: bytes of RAM for the weights and the slots; 0: they
+    are on a GPU."""
 
     info: ModelInfo
     context: int
     extent_base: int
     extent_per_token: int
     prefill_s: float
+    taken: int
 
 
 class Seated(msgspec.Struct, frozen=True, kw_only=True, tag="seated"):
-    """A sequence began its stay; the KV of `cached` of its tokens was there."""
+    """A sequence began its stay; the KV of `cached` of its tokens was there. `reads`: what was brought back for
+    it, and what that took."""
 
     id: int
     cached: int
+    reads: list[Read] = []
 
 
 class Token(msgspec.Struct, frozen=True, array_like=True):

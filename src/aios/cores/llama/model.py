@@ -60,15 +60,30 @@ class Model:
         self.n_vocab: int = lib.llama_vocab_n_tokens(self._vocab)
         self.vocabulary = self._read_vocabulary()
 
+    @property
+    def size(self) -> int:
+        """Bytes of its weights."""
+        return self.library.lib.llama_model_size(self.handle)
+
+    @property
+    def trained(self) -> int:
+        """The longest context it was trained for, tokens."""
+        return self.library.lib.llama_model_n_ctx_train(self.handle)
+
+    @property
+    def sliding(self) -> int:
+        """Tokens that some layers look back at; 0: all layers see everything."""
+        return self.library.lib.llama_model_n_swa(self.handle)
+
     def info(self) -> ModelInfo:
         lib, handle = self.library.lib, self.handle
         template = lib.llama_model_chat_template(handle, self.library.ffi.NULL)
         return ModelInfo(
             description=self._description(),
             n_vocab=self.n_vocab,
-            n_ctx_train=lib.llama_model_n_ctx_train(handle),
+            n_ctx_train=self.trained,
             n_embd=lib.llama_model_n_embd(handle),
-            size_bytes=lib.llama_model_size(handle),
+            size_bytes=self.size,
             parameters=lib.llama_model_n_params(handle),
             chat_template=self._string(template),
             bos=self._special(lib.llama_vocab_bos(self._vocab)),
@@ -77,9 +92,7 @@ class Model:
             end_tokens=sorted(self.vocabulary.eog),
             add_bos=lib.llama_vocab_get_add_bos(self._vocab),
             truncatable=not (
-                lib.llama_model_is_recurrent(handle)
-                or lib.llama_model_is_hybrid(handle)
-                or lib.llama_model_n_swa(handle) > 0
+                lib.llama_model_is_recurrent(handle) or lib.llama_model_is_hybrid(handle) or self.sliding > 0
             ),
         )
 

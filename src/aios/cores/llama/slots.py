@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from aios.cores.core import Copy, Extent, KvOp, Load, Save, SwapIn, SwapOut, Truncate
+from aios.cores.core import Copy, Extent, KvOp, Load, Read, Save, SwapIn, SwapOut, Truncate
 from aios.cores.llama.arena import Arena, Content
 from aios.cores.llama.swapfile import Image, read_swapfile, write_swapfile
 from aios.errors import StorageCorrupt
@@ -37,6 +38,8 @@ class Slots:
         self.held = [Held() for _ in range(count)]
         self.damaged: list[tuple[Path, str]] = []
         """Swap files that could not be used, and why."""
+        self.reads: list[Read] = []
+        """What was brought back, since somebody took this."""
 
     def length(self, slot: int) -> int:
         return len(self.held[slot].tokens)
@@ -52,7 +55,8 @@ class Slots:
             case SwapIn(slot, path, tokens):
                 self.truncate(slot, 0)
                 if image := images.get(path) or self._read(path):
-                    self._restore(slot, image.view, image.content)
+                    seconds = self._restore(slot, image.view, image.content)
+                    self.reads.append(Read(True, image.content.length, image.seconds + seconds))
                 self.truncate(slot, tokens)
             case SwapOut(extent, path):
                 with suppress(OSError):  # who reads it finds that it is not there
@@ -95,12 +99,16 @@ class Slots:
     def _load(self, slot: int, extent: Extent) -> None:
         self.truncate(slot, 0)
         if content := self._arena.content(extent):
-            self._restore(slot, self._arena.view, content)
+            seconds = self._restore(slot, self._arena.view, content)
+            self.reads.append(Read(False, content.length, seconds))
 
-    def _restore(self, slot: int, view: memoryview, content: Content) -> None:
+    def _restore(self, slot: int, view: memoryview, content: Content) -> float:
+        """Seconds that it took."""
+        began = time.perf_counter()
         state = view[content.start : content.start + content.length]
         if self._set(slot, self._ffi.from_buffer("uint8_t[]", state), content.length):
             self.held[slot] = Held(content.tokens, content.prompt)
+        return time.perf_counter() - began
 
     def _read(self, path: Path) -> Image | None:
         try:

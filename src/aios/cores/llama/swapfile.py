@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,10 +13,11 @@ from aios.sealed import read_sealed, write_sealed
 
 
 class Image(NamedTuple):
-    """A swap file in memory, whole and checked."""
+    """A swap file in memory, whole and checked; reading it took so many seconds."""
 
     view: memoryview
     content: Content
+    seconds: float
 
 
 def write_swapfile(arena: Arena, extent: Extent, path: Path) -> bool:
@@ -35,8 +37,9 @@ def write_swapfile(arena: Arena, extent: Extent, path: Path) -> bool:
 
 def read_swapfile(path: Path) -> Image:
     """Raises StorageCorrupt (it is not what was written), OSError."""
+    began = time.perf_counter()
     body = read_sealed(path)
     content = read_content(body, 0, len(body))
     if content is None:
         raise StorageCorrupt(f"{path.name} holds no context.", "Its context is computed again.")
-    return Image(body, content)
+    return Image(body, content, time.perf_counter() - began)

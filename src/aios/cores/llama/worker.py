@@ -20,10 +20,12 @@ import msgspec
 from aios.cores.llama.arena import Arena
 from aios.cores.llama.engine import Embedder, Engine
 from aios.cores.llama.ffi import Library
+from aios.cores.llama.gauge import Gauge
 from aios.cores.llama.generation import Generation
 from aios.cores.llama.grammar import GrammarFactory
 from aios.cores.llama.lanes import BeamRun
 from aios.cores.llama.messages import (
+    DEFAULT_WINDOW,
     FRAME,
     Close,
     Damaged,
@@ -46,6 +48,7 @@ from aios.cores.llama.messages import (
     from_wire,
 )
 from aios.cores.llama.model import Model
+from aios.cores.llama.ram import Ram
 from aios.cores.llama.swapfile import Image, read_swapfile
 from aios.errors import AiosError, ContextOverflow, StorageCorrupt
 
@@ -95,9 +98,13 @@ class Worker:
     """The process: a reader thread and the engine loop."""
 
     def __init__(self, channel: Channel, options: Options) -> None:
-        self._channel, self._options = channel, options
-        library = Library()
-        self._model = Model(library, Path(options.model), gpu_layers=options.gpu_layers)
+        free = Ram().free()  # before the weights are in it
+        self._channel = channel
+        self._model = Model(Library(), Path(options.model), gpu_layers=options.gpu_layers)
+        window = options.context or min(self._model.trained or DEFAULT_WINDOW, DEFAULT_WINDOW)
+        self._options = options = msgspec.structs.replace(options, context=window)
+        self._gauge = Gauge.of(self._model, options)
+        self._gauge.check(options, free)
         arena = Arena(options.arena_fd, options.arena_bytes)
         self._engine = Engine(self._model, options, arena)
         self._embedder: Embedder | None = None
@@ -114,14 +121,14 @@ class Worker:
         )
 
     def run(self) -> None:
-        base, per_token, prefill_s = self._engine.measure()
         self._channel.send(
             Ready(
                 info=self._model.info(),
                 context=self._engine.window,
-                extent_base=base,
-                extent_per_token=per_token,
-                prefill_s=prefill_s,
+                extent_base=self._gauge.base,
+                extent_per_token=self._gauge.per_token,
+                prefill_s=self._gauge.prefill_s,
+                taken=self._gauge.taken,
             )
         )
         threading.Thread(target=self._read, daemon=True).start()

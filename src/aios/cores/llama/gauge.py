@@ -1,0 +1,54 @@
+"""What a model takes, measured on a small context before the memory of the slots is taken."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from aios.cores.llama.arena import Arena
+from aios.cores.llama.engine import PROBE, Engine
+from aios.cores.llama.messages import Options
+from aios.cores.llama.model import Model
+from aios.errors import ModelError
+
+SMALL = 256
+
+
+class Gauge(NamedTuple):
+    """A parked context of n tokens takes `base + n * per_token` bytes; a token of a prompt took `prefill_s`
+    seconds; the weights and the KV of all slots take `taken` bytes of RAM (0: they are on a GPU)."""
+
+    base: int
+    per_token: int
+    prefill_s: float
+    taken: int
+
+    @classmethod
+    def of(cls, model: Model, options: Options) -> Gauge:
+        """Raises ModelError."""
+        # As many slots as there will be: a saved context has some bytes for each.
+        chunk = max(PROBE, options.prefill_chunk)
+        small = msgspec.structs.replace(options, context=SMALL, prefill_chunk=chunk)
+        engine = Engine(model, small, Arena(-1, 0))
+        try:
+            base, per_token, prefill_s = engine.measure()
+        finally:
+            engine.close()
+        # What slides over a window may keep no more than that: the least it can be.
+        kept = min(options.context, model.sliding or options.context)
+        slots = options.slots * (base + kept * per_token)
+        return cls(base, per_token, prefill_s, 0 if options.gpu_layers else model.size + slots)
+
+    def check(self, options: Options, free: int | None) -> None:
+        """Raises ModelError where `free` bytes are not enough."""
+        if free is not None and self.taken > free:
+            raise ModelError(
+                f"The model and {options.slots} slots of {options.context} tokens take {_mb(self.taken)} of "
+                f"memory; {_mb(free)} are free.",
+                "Lower `slots` or `context` of the core, choose a smaller model, or free memory.",
+            )
+
+
+def _mb(size: int) -> str:
+    return f"{size / 2**20:,.0f} MB"
