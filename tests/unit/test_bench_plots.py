@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from aios.bench import contexts, curves, neighbours, scale, schedule
+from aios.bench import ablation, contexts, curves, neighbours, scale, schedule
 from aios.bench.report import spread
 from aios.telemetry import plots
 
@@ -162,3 +162,19 @@ def test_parts_are_points_with_their_values(tmp_path: Path, figures: list[Any]) 
     curves.plot_parts(tmp_path / "ablation.png", [simulated("ablation", label) for label in labels])
     assert not any(panel.patches for panel in figures[0].axes)
     assert "23" in words(figures[0])
+
+
+def test_the_plot_of_what_is_left_out_names_all_of_it(figures: list[Any], tmp_path: Path) -> None:
+    costs = {f"{name}_cost": 1.2 for name in ablation.MEASURES if name != "kv_hit"}
+    rows = [
+        {"load": load, "without": without, **ranged(**dict.fromkeys(ablation.MEASURES, 4.0)), **ranged(**costs)}
+        for load, ways in ablation.LOADS.items()
+        for without in ways
+    ]
+    result = {"model": "m", "agents": 16, "slots": 4, "seeds": 3, "kv_ram_mb_tight": 24, "rows": rows}
+    ablation.plot(tmp_path / "plot.png", result)
+    assert (tmp_path / "plot.png").read_bytes().startswith(PNG)
+    said = words(figures[0])
+    for ways in ablation.LOADS.values():
+        assert all(without in said for without in ways if without != ablation.WHOLE)
+    assert "12 agents, 24 MB" in said

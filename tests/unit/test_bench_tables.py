@@ -2,13 +2,15 @@
 
 import asyncio
 import json
+import tomllib
 from pathlib import Path
 
 import pytest
 
-from aios.bench import contexts, neighbours, scale, schedule
+from aios.bench import ablation, contexts, neighbours, scale, schedule
 from aios.bench.growth import growth
 from aios.bench.kernelrate import null_rate
+from aios.bench.modes import Setup, tables
 from aios.bench.progress import Progress
 from aios.bench.sessions import ROLES, plans
 from aios.config import parse
@@ -119,3 +121,34 @@ def test_a_part_of_the_contexts_is_measured_alone_and_the_rest_kept(
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(ConfigError, match="exact, restart, pressure"):
         contexts.run(tmp_path, part="restarts")
+
+
+def test_what_is_left_out_is_compared_with_the_whole_of_the_same_seed_and_load() -> None:
+    def row(load: str, seed: int, without: str, span: float) -> dict:
+        times = dict.fromkeys(ablation.MEASURES, span)
+        return {**times, "load": load, "seed": seed, "without": without, "wait_p99_s": 0.0, "kv_hit": 0.5}
+
+    rows = [
+        row("ample", 1, ablation.WHOLE, 10.0), row("ample", 2, ablation.WHOLE, 20.0),
+        row("ample", 1, "no preemption", 12.0), row("ample", 2, "no preemption", 30.0),
+        row("tight", 1, ablation.WHOLE, 5.0), row("tight", 1, "no swap", 4.0),
+    ]  # fmt: skip
+    merged = {(each["load"], each["without"]): each for each in ablation.merged(rows)}
+    without = merged["ample", "no preemption"]
+    assert (without["makespan_s_cost"], without["makespan_s_cost_range"]) == (1.35, [1.2, 1.5])
+    assert (without["makespan_s"], without["makespan_s_range"]) == (21.0, [12.0, 30.0])
+    assert merged["tight", "no swap"]["makespan_s_cost"] == 0.8
+    assert merged["ample", ablation.WHOLE]["slowdown_p99_cost"] == 1.0
+    assert "wait_p99_s_cost" not in without  # nobody waited in the whole: there is no ratio
+    assert "kv_hit_cost" not in without
+
+
+def test_each_way_of_leaving_something_out_is_a_configuration_that_differs(tmp_path: Path) -> None:
+    setup = Setup("m", tmp_path / "m.gguf", 4, 4, 2, tmp_path)
+    for load, ways in ablation.LOADS.items():
+        made = {without: parse(tomllib.loads(tables(setup, mode))) for without, mode in ways.items()}
+        kinds = [(settings, ways[without].endswith("-plan")) for without, settings in made.items()]
+        assert all(kinds.count(each) == 1 for each in kinds), load
+    unranked = parse(tomllib.loads(tables(setup, "aios-composed-unranked-plan")))
+    assert unranked.scheduler.options == {"composed": {"programs": False}}
+    assert parse(tomllib.loads(tables(setup, "aios-rr-lru-noswap"))).context.eviction == "lru"

@@ -6,7 +6,8 @@ slots, keeps nothing between calls, refuses when its slots are taken, and agents
 prompt cache in slots and RAM. `aios-POLICY`: the kernel; `aios-POLICY-bare`: without parking memory and swap,
 as a queue before an engine has none; `aios-POLICY-plan`: agents declare what they will do; `aios-POLICY-warm`:
 the kernel has served such agents before; `aios-POLICY-lru`: contexts lose their places by use alone;
-`aios-POLICY-noswap`: what finds no place in RAM is dropped.
+`aios-POLICY-noswap`: what finds no place in RAM is dropped; `-unranked`, `-unpressed`, `-unpreempted`,
+`-unshared`: without the order of programs, the rule for memory pressure, preemption, shared prefixes.
 
 The same engine build, model file, threads, slots, window and exact settings everywhere.
 """
@@ -46,18 +47,7 @@ class Setup:
 async def served(setup: Setup, mode: str, backoff: Backoff) -> AsyncGenerator[Mode]:
     """A server of that mode, for as long as the `async with` lasts. Raises what its start raises."""
     if mode.startswith("aios-"):
-        policy, *flags = mode.removeprefix("aios-").split("-")
-        swap, eviction = (
-            "swap_mb = 0" if {"bare", "noswap"} & set(flags) else "",
-            "lru" if "lru" in flags else "waste",
-        )
-        tables = (
-            f'[scheduler]\npolicy = "{policy}"\n[context]\neviction = "{eviction}"\n{swap}\n'
-            f'[[cores]]\nname = "local"\nmodel = "{setup.path}"\n'
-            f"slots = {setup.slots}\ncontext = {setup.context}\nthreads = {setup.threads}\n"
-            f"{'kv_ram_mb = 0' if 'bare' in flags else ''}\n{setup.tables}"
-        )
-        async with serving(Path(tempfile.mkdtemp(dir=setup.state)), tables) as url:
+        async with serving(Path(tempfile.mkdtemp(dir=setup.state)), tables(setup, mode)) as url:
             yield Mode(mode, url, "kernel")
         return
     cached = mode != "direct-retry"
@@ -71,3 +61,28 @@ async def served(setup: Setup, mode: str, backoff: Backoff) -> AsyncGenerator[Mo
             yield Mode(mode, url, "engine", extra=extra)
         else:
             yield Mode(mode, url, "retry", gate=Gate(setup.slots), backoff=backoff, extra=extra)
+
+
+def tables(setup: Setup, mode: str) -> str:
+    """Configuration of a kernel that serves in that mode, TOML."""
+    policy, *flags = mode.removeprefix("aios-").split("-")
+    told = {
+        "scheduler": [f'policy = "{policy}"'],
+        "context": [f'eviction = "{"lru" if "lru" in flags else "waste"}"'],
+        f"scheduler.options.{policy}": list[str](),
+    }
+    if {"bare", "noswap"} & set(flags):
+        told["context"].append("swap_mb = 0")
+    if "unshared" in flags:
+        told["context"].append("share_prefixes = false")
+    if "unpreempted" in flags:
+        told["scheduler"].append(f"quantum_tokens = {10**9}")
+    for flag, option in (("unranked", "programs"), ("unpressed", "pressure")):
+        if flag in flags:
+            told[f"scheduler.options.{policy}"].append(f"{option} = false")
+    sections = "".join(f"[{name}]\n" + "\n".join(lines) + "\n" for name, lines in told.items() if lines)
+    return (
+        f'{sections}[[cores]]\nname = "local"\nmodel = "{setup.path}"\n'
+        f"slots = {setup.slots}\ncontext = {setup.context}\nthreads = {setup.threads}\n"
+        f"{'kv_ram_mb = 0' if 'bare' in flags else ''}\n{setup.tables}"
+    )

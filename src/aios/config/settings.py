@@ -73,6 +73,10 @@ class ContextSettings(Section, frozen=True):
     eviction: Eviction = "waste"
     """Which context loses its place first: `waste` is what costs least to lose for the memory and the time it
     would take to keep; `lru` the least recently used."""
+    share_prefixes: bool = True
+    """Processes of a privilege group start from what any of them has computed, a common system prompt above
+    all. `false`: each from its own alone, so that nobody can tell by the time a prompt takes what others
+    asked."""
 
 
 class MemorySettings(Section, frozen=True):

@@ -31,7 +31,7 @@ class Swapping:
     async def find(self, alive: Callable[[int], bool]) -> None:
         """Take over what an earlier kernel left of processes that are still there."""
         for path, label in await self.space.find(self.keeper.fingerprint):
-            if label.pid == 0 or alive(label.pid):
+            if alive(label.pid) if label.pid else self.residency.stored.share:
                 self.residency.adopt(path, label)
             else:
                 self.space.remove(path)
@@ -111,9 +111,11 @@ class ContextManager:
         space = None
         if self._store and room and spec.keeper:
             space = SwapSpace(self._store, self._core.name, room, self._whose)
+        settings = self._settings
         residency = Residency(
-            spec, self._core.capacity, self._bus, swap=space, eviction=self._settings.eviction
-        )
+            spec, self._core.capacity, self._bus, swap=space, eviction=settings.eviction,
+            share=settings.share_prefixes,
+        )  # fmt: skip
         self.seating = self._residency = residency
         self._keeper = spec.keeper
         if space and spec.keeper:

@@ -26,8 +26,9 @@ from aios.context.entry import Entry
 from aios.context.life import Life
 from aios.context.packed import packed
 from aios.context.parking import Parking
-from aios.context.prefix import RadixTrie, shared_length
+from aios.context.prefix import shared_length
 from aios.context.seating import Place
+from aios.context.stored import MIN_SHARED, Stored
 from aios.context.swap import Label, SwapSpace
 from aios.context.worth import Gaps, Worth
 from aios.cores.core import ContextSpec, Copy, KvOp, Load, Read, Save, Seat, Sequence, SwapIn, Truncate
@@ -38,12 +39,11 @@ MIN_REUSE = 8
 """Below so many tokens computing is as quick as copying."""
 MOST_ALIKE = 64
 """Of contexts that share the longest prefix so many are looked at."""
-MIN_SHARED = 32
-"""A shared prefix gets an entry of its own when it is so much longer than one that has."""
 
 
 class Residency:
-    """Plans for one core with `slots` slots: pure bookkeeping. `now`: the clock, in seconds."""
+    """Plans for one core with `slots` slots: pure bookkeeping. `share`: processes of a group start from each
+    other's contexts. `now`: the clock, in seconds."""
 
     def __init__(
         self,
@@ -53,6 +53,7 @@ class Residency:
         *,
         swap: SwapSpace | None = None,
         eviction: Eviction = "waste",
+        share: bool = True,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._spec, self._bus, self._now = spec, bus, now
@@ -60,7 +61,7 @@ class Residency:
         self._gaps = Gaps()
         self.worth = Worth(spec, self._gaps, eviction)
         self.parking = Parking(spec.ram_bytes, self.worth, swap, self._left_ram)
-        self._tries: dict[str, RadixTrie[str, Entry]] = {}
+        self.stored = Stored(share=share)
         self._of: dict[int, set[Entry]] = {}
         """Entries by process; 0: those that groups share."""
         self._newest: dict[int, Entry] = {}
@@ -93,7 +94,7 @@ class Residency:
     def leave(self, sequence: Sequence) -> None:
         for entry in [e for e in self._slots if e and e.running and e.sequence == sequence.id]:
             if entry.tokens:
-                self._trie(entry.group).remove(entry.tokens, entry)
+                self.stored.remove(entry)
             entry.running = False
             entry.tokens = packed(sequence.context_in(self._slot_of(entry))[: sequence.kv])
             self._use(entry)
@@ -101,7 +102,7 @@ class Residency:
                 self.parking.swap.remove(entry.spent)
                 entry.spent = None
             if entry.tokens and self._newest.get(entry.pid):
-                self._trie(entry.group).insert(entry.tokens, entry)
+                self.stored.insert(entry)
             else:  # nothing computed, or its process is gone
                 self._slots[self._slot_of(entry)] = None
                 self._unlist(entry)
@@ -162,7 +163,7 @@ class Residency:
         self._use(entry)
         self._list(entry)
         self.parking.adopt(entry)
-        self._trie(entry.group).insert(entry.tokens, entry)
+        self.stored.insert(entry)
         if entry.pid:
             self._newest[entry.pid] = entry
         self._tell(entry, "swapped")
@@ -233,7 +234,7 @@ class Residency:
 
     def _best(self, sequence: Sequence, context: str) -> tuple[Entry | None, int]:
         """The entry to start from, and how many of its tokens are of use."""
-        length, entries = self._trie(sequence.group).longest(context[:-1])
+        length, entries = self.stored.longest(sequence.group, sequence.pid, context[:-1])
         if length == 0:
             return None, 0
         # Its own first (its decoded part too is exactly what it would compute), then the smallest of some:
@@ -319,14 +320,9 @@ class Residency:
                 file, source.file = source.file, None
         if spent:
             self._forget(source)
-        elif self._worth_sharing(sequence.group, context[:length]):
+        elif self.stored.should_share(sequence.group, context[:length]):
             ops += self._share(slot, sequence.group, context[:length], planned)
         return ops, file
-
-    def _worth_sharing(self, group: str, tokens: str) -> bool:
-        shared = [e for e in self._of.get(0, ()) if e.group == group]
-        have = max((len(e.tokens) for e in shared if tokens.startswith(e.tokens)), default=0)
-        return len(tokens) - have >= MIN_SHARED
 
     def _share(self, slot: int, group: str, tokens: str, planned: set[Entry]) -> list[KvOp]:
         """Keep what is now in `slot` as an entry of the group's own."""
@@ -337,7 +333,7 @@ class Residency:
             return ops
         self._list(entry)
         self.parking.park(entry, extent)
-        self._trie(entry.group).insert(tokens, entry)
+        self.stored.insert(entry)
         self._tell(entry, "shared")
         return [*ops, Save(slot, extent)]
 
@@ -351,7 +347,7 @@ class Residency:
         self._slots[slot] = entry
         if context:
             self._newest[sequence.pid] = entry
-            self._trie(entry.group).insert(context, entry)
+            self.stored.insert(entry)
             self._tell(entry, "resident")
 
     def _left_ram(self, entry: Entry, where: Literal["swapped", "dropped"]) -> None:
@@ -361,7 +357,7 @@ class Residency:
 
     def _forget(self, entry: Entry) -> None:
         """Take an entry out of everything; its bytes and its slot are free."""
-        self._trie(entry.group).remove(entry.tokens, entry)
+        self.stored.remove(entry)
         self._unlist(entry)
         self.parking.release(entry)
         if entry.slot is not None:
@@ -378,9 +374,6 @@ class Residency:
         mine.discard(entry)
         if not mine:
             self._of.pop(entry.pid, None)
-
-    def _trie(self, group: str) -> RadixTrie[str, Entry]:
-        return self._tries.setdefault(group, RadixTrie[str, Entry](""))
 
     def _use(self, entry: Entry) -> None:
         entry.used, entry.since = next(self._uses), self._now()
