@@ -371,18 +371,43 @@ def test_locality_has_a_group_wait_that_used_its_deficit_up() -> None:
     assert policy.select(0.0, lambda _: True) is other
 
 
+def test_locality_interrupts_the_deeper_debt_when_all_who_wait_are_in_debt() -> None:
+    policy = Locality(quantum=4, refill=10)
+    first, second = item(1, group="a", resident_tokens=9), item(2, group="b")
+    enqueue_all(policy, [first, second])
+    assert policy.select(0.0, lambda _: True) is first
+    work(policy, first, 25)
+    work(policy, item(3, group="b"), 11)
+    more = item(4, group="a", resident_tokens=10)
+    policy.enqueue(more, 0.0)
+    first.quantum_used = 3
+    assert policy.preempt([first], 0.0) == []
+    first.quantum_used = 4
+    assert policy.preempt([first], 0.0) == [first]
+    assert policy.select(0.0, lambda _: True) is second
+
+
+def test_locality_interrupts_nobody_for_its_own_group() -> None:
+    policy = Locality(quantum=4, refill=10)
+    enqueue_all(policy, [item(n) for n in range(2)])
+    running = policy.select(0.0, lambda _: True)
+    work(policy, running, 100)
+    assert policy.preempt([running], 0.0) == []
+
+
 @given(
     st.lists(st.tuples(st.integers(1, 200), st.integers(0, 9)), min_size=2, max_size=20),
     st.integers(1, 4),
     st.integers(1, 300),
     st.sampled_from([1.0, 2.0, 5.0]),
 )
-def test_locality_has_groups_differ_by_at_most_a_refill_and_what_runs(kinds, slots, refill, weight) -> None:
-    """Two groups that always have items waiting; for their weights, and each that runs may do so to its end:
-    one is interrupted only for a group that has tokens left."""
+def test_locality_has_groups_differ_by_at_most_a_refill_and_a_quantum_a_slot(
+    kinds, slots, refill, weight
+) -> None:
+    """Two groups that always have items waiting, for their weights, however long their calls are."""
     policy, quantum = Locality(quantum=16, refill=refill), 16
     weights, had = {"a": 1.0, "b": weight}, {"a": 0, "b": 0}
-    most, left, running, number = max(tokens for tokens, _ in kinds), {}, [], 0
+    left, running, number = {}, [], 0
     for _ in range(60):
         waiting = {group: sum(each.group == group for each in left if each not in running) for group in had}
         for group, count in waiting.items():
@@ -398,7 +423,7 @@ def test_locality_has_groups_differ_by_at_most_a_refill_and_what_runs(kinds, slo
             work(policy, each, tokens)
             had[each.group] += tokens
             left[each] -= tokens
-            assert abs(had["a"] - had["b"] / weight) <= refill + slots * most
+            assert abs(had["a"] - had["b"] / weight) <= refill + slots * quantum
             if not left[each]:
                 del left[each]
                 running.remove(each)

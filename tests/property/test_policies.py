@@ -131,6 +131,25 @@ def test_fair_never_lets_a_group_get_further_ahead_than_stated(outputs, slots, w
         assert core.gap(weights) <= 2 * slots * most / min(weights.values())
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from("ab"), st.integers(1, 120)), min_size=30, max_size=80),
+    st.integers(1, 4),
+    st.sampled_from([1.0, 2.0, 5.0]),
+    st.integers(1, 60),
+)
+def test_locality_never_lets_a_group_get_further_ahead_than_stated(outputs, slots, weight, refill) -> None:
+    quantum = 16
+    weights = {"a": 1.0, "b": weight}
+    crowd = [
+        Session(pid, [Call(20, output)], group=group, weight=weights[group])
+        for pid, (group, output) in enumerate(outputs, 1)
+    ]
+    core = Watched(Locality(quantum=quantum, refill=refill), slots=slots, quantum=quantum)
+    Simulator([core]).run(crowd)
+    assert core.gap(weights) <= 2 * (refill + slots * (20 + quantum))
+
+
 class Watched(VirtualCore):
     """Remembers what groups `a` and `b` were given while both had items waiting."""
 
