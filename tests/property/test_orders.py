@@ -84,6 +84,29 @@ def test_edf_runs_those_with_the_nearest_deadlines_of_all(seated, waiting) -> No
     assert sorted(map(due, running)) == sorted(map(due, items))[: len(seated)]
 
 
+@given(st.lists(st.tuples(st.integers(0, 2), st.none() | st.integers(0, 9)), min_size=1, max_size=12))
+def test_edf_serves_who_was_raised_more_often_first_and_the_nearest_deadline_among_equals(given_) -> None:
+    items = [item(n, raised=raised, deadline=at) for n, (raised, at) in enumerate(given_)]
+    policy = EarliestDeadlineFirst()
+    enqueue_all(policy, items)
+    assert drained(policy) == sorted(items, key=lambda each: (-each.raised, due(each), each.id))
+
+
+def test_edf_lets_who_was_raised_displace_another_at_the_end_of_its_quantum_and_have_one_itself() -> None:
+    policy = EarliestDeadlineFirst(quantum=4)
+    running, raised = item(1, deadline=5.0), item(2, raised=1)
+    policy.enqueue(raised, 0.0)
+    work(policy, running, 3)
+    assert policy.preempt([running], 0.0) == []
+    work(policy, running, 1)
+    assert policy.preempt([running], 0.0) == [running]
+    assert policy.select(0.0, lambda _: True) is raised
+    policy.enqueue(item(3, deadline=1.0), 0.0)
+    assert policy.preempt([raised], 0.0) == []
+    work(policy, raised, 4)
+    assert policy.preempt([raised], 0.0) == [raised]
+
+
 expectations = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), min_size=1, max_size=12)
 """How many tokens were predicted, and how many were generated."""
 
@@ -108,6 +131,23 @@ def test_srpt_expects_more_and_more_of_one_that_outlived_its_prediction() -> Non
     assert policy.preempt([outliving], 0.0) == []  # 30 too many
     work(policy, outliving, 1)
     assert policy.preempt([outliving], 0.0) == [outliving]
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(1, 60)), min_size=1, max_size=12))
+def test_srpt_serves_who_was_raised_more_often_first_and_the_least_left_among_equals(given_) -> None:
+    items = [item(n, raised=raised, expected_tokens=left) for n, (raised, left) in enumerate(given_)]
+    policy = ShortestRemaining(quantum=4)
+    enqueue_all(policy, items)
+    assert drained(policy) == sorted(items, key=lambda each: (-each.raised, each.expected_tokens, each.id))
+
+
+@pytest.mark.parametrize(("seated", "waits", "leaves"), [(0, 1, True), (1, 2, True), (1, 1, False), (1, 0, False)])
+def test_srpt_displaces_shorter_ones_for_who_was_raised_more_often_only(seated, waits, leaves) -> None:
+    policy = ShortestRemaining(quantum=4)
+    running, rival = item(1, expected_tokens=20, raised=seated), item(2, expected_tokens=500, raised=waits)
+    policy.enqueue(rival, 0.0)
+    work(policy, running, 4)
+    assert policy.preempt([running], 0.0) == ([running] if leaves else [])
 
 
 @given(expectations, expectations)
@@ -179,6 +219,18 @@ def test_mlfq_promotes_who_waited_too_long_to_the_first_level() -> None:
     policy.enqueue(short, 29.9)
     assert policy.select(30.0, lambda _: True) is long
     assert policy.level_of(long) == 0
+
+
+def test_mlfq_promotes_who_is_raised_to_the_first_level() -> None:
+    policy = SkipJoinMlfq(quantum=4)
+    long, short = item(1, context_tokens=1000), item(2, context_tokens=4, queued=1.0)
+    enqueue_all(policy, [long, short])
+    assert policy.rises(long)
+    long.raised = 1
+    policy.enqueue(long, 2.0)
+    assert not policy.rises(long)
+    assert len(policy) == 2
+    assert drained(policy, 2.0) == [long, short]
 
 
 # -- program ---------------------------------------------------------------------------------------
@@ -355,6 +407,26 @@ def test_locality_serves_the_longest_resident_context_first_of_whatever_group(gi
     enqueue_all(policy, items)
     order = [each.resident_tokens for each in drained(policy)]
     assert order == sorted(order, reverse=True)
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 2), st.integers(0, 9)), max_size=12))
+def test_locality_serves_who_was_raised_more_often_first_while_groups_have_tokens_left(given_) -> None:
+    items = [
+        item(n, group=group, raised=raised, resident_tokens=tokens)
+        for n, (group, raised, tokens) in enumerate(given_)
+    ]
+    policy = Locality()
+    enqueue_all(policy, items)
+    order = [(-each.raised, -each.resident_tokens) for each in drained(policy)]
+    assert order == sorted(order)
+
+
+def test_locality_raises_nobody_past_a_group_that_has_tokens_left() -> None:
+    policy = Locality(refill=100)
+    raised, other = item(1, group="a", raised=3), item(2, group="b")
+    enqueue_all(policy, [raised, other])
+    work(policy, item(3, group="a"), 100)
+    assert drained(policy) == [other, raised]
 
 
 def test_locality_has_a_group_wait_that_used_its_deficit_up() -> None:
