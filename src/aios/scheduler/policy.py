@@ -27,7 +27,8 @@ class Item(msgspec.Struct, eq=False):
     because it waited so long, each time by a class where classes count. `width`: how many slots it takes. `policy`: that it chose, "" the
     core's own (`Shares`). Where the program said what it
     will do: `ahead`, tokens of all that is left of it; `path`, of the longest chain of what waits for this
-    item, itself included."""
+    item, itself included. `gap_s`: seconds from its end to the next call of its process, as declared or as its
+    tools took before; None unknown."""
 
     id: int
     pid: int
@@ -53,6 +54,7 @@ class Item(msgspec.Struct, eq=False):
     policy: str = ""
     path: float | None = None
     ahead: float | None = None
+    gap_s: float | None = None
 
     @property
     def uncached(self) -> int:

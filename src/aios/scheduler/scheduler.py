@@ -149,6 +149,7 @@ class Scheduler:
             arrival=ticket.arrival, queued=now, context_tokens=len(sequence.tokens), deadline=ticket.deadline,
             weight=ticket.weight, kind=ticket.kind, width=sequence.width, policy=chosen,
             expected_tokens=self._expected(sequence, ticket), path=ticket.path, ahead=ticket.ahead,
+            gap_s=ticket.gap_s,
         )  # fmt: skip
         self._members.join(ticket.pid, ticket.program)
         run = Run(sequence, ticket, item)
