@@ -141,7 +141,9 @@ def test_srpt_serves_who_was_raised_more_often_first_and_the_least_left_among_eq
     assert drained(policy) == sorted(items, key=lambda each: (-each.raised, each.expected_tokens, each.id))
 
 
-@pytest.mark.parametrize(("seated", "waits", "leaves"), [(0, 1, True), (1, 2, True), (1, 1, False), (1, 0, False)])
+@pytest.mark.parametrize(
+    ("seated", "waits", "leaves"), [(0, 1, True), (1, 2, True), (1, 1, False), (1, 0, False)]
+)
 def test_srpt_displaces_shorter_ones_for_who_was_raised_more_often_only(seated, waits, leaves) -> None:
     policy = ShortestRemaining(quantum=4)
     running, rival = item(1, expected_tokens=20, raised=seated), item(2, expected_tokens=500, raised=waits)

@@ -201,7 +201,7 @@ class ToolGaps:
             self._usual[pid] = _nearer(self._usual.get(pid), now - since)
 
     def usual(self, pid: int) -> float | None:
-        """Seconds that tools keep the process away, whichever its next call will ask for; None: it used none."""
+        """Seconds that tools keep the process away, whichever it will ask for next; None: it used none."""
         return self._usual.get(pid)
 
     def forget(self, pid: int) -> None:

@@ -42,7 +42,8 @@ class Locality:
     def select(self, now: float, fits: Callable[[Item], bool]) -> Item | None:
         def order(group: str) -> tuple[bool, int, int]:
             first = self._queues[group].first()
-            return self._deficit[group] <= 0, *(_standing(first) if first else (0, 0))
+            raised, resident = _standing(first) if first else (0, 0)
+            return self._deficit[group] <= 0, raised, resident
 
         self._top_up()
         for group in sorted(self._queues, key=order):

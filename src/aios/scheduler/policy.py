@@ -23,12 +23,12 @@ class Item(msgspec.Struct, eq=False):
     `context_tokens`: prompt and generated; `resident_tokens`: how many of them have their KV in a slot or in
     RAM, `dropped_tokens`: how many had it, until it had to make room. `deadline`: clock time, or None.
     `weight`: of its group, for fair shares. `kind`: what programs like its own are called. `expected_tokens`:
-    how many will be generated in all, as predicted (0: unknown); `generated`: how many were. `raised`: how often,
-    because it waited so long, each time by a class where classes count. `width`: how many slots it takes. `policy`: that it chose, "" the
-    core's own (`Shares`). Where the program said what it
-    will do: `ahead`, tokens of all that is left of it; `path`, of the longest chain of what waits for this
-    item, itself included. `gap_s`: seconds from its end to the next call of its process, as declared or as its
-    tools took before; None unknown."""
+    how many will be generated in all, as predicted (0: unknown); `generated`: how many were. `raised`: how
+    often, because it waited so long; where classes count, each time by one. `width`: how many slots it takes.
+    `policy`: that it chose, "" the core's own (`Shares`). Where the program said what it will do: `ahead`,
+    tokens of all that is left of it; `path`, of the longest chain of what waits for this item, itself included.
+    `gap_s`: seconds from its end to the next call of its process, as declared, or as the tools of the process
+    took before; None unknown."""
 
     id: int
     pid: int

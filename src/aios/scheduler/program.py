@@ -11,8 +11,8 @@ from aios.scheduler.ready import ReadyQueue
 
 @dataclass(slots=True)
 class Attained:
-    """Of one program: tokens on its longest chain of calls so far, and the seconds its calls waited since one was
-    promoted last."""
+    """Of one program: tokens on its longest chain of calls so far, and the seconds its calls waited since one
+    was promoted last."""
 
     path: float = 0.0
     waited: float = 0.0

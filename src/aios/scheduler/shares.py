@@ -191,9 +191,9 @@ def replaced(
     named: Iterable[Item],
     quantum: int,
 ) -> SchedulingPolicy:
-    """What orders a core by `own` from now on that was ordered by `policy`. `items`: all there are, none of which
-    waits in the queue of the core's own policy; `named`: those of them that chose that one by its name, and keep
-    it."""
+    """What orders a core by `own` from now on that was ordered by `policy`. `items`: all there are, none of
+    which waits in the queue of the core's own policy; `named`: those of them that chose that one by its name,
+    and keep it."""
     if isinstance(own, Learner) and isinstance(policy, Learner):
         own.learn(policy.learned())
     kept = [item for item in named if own.name != policy.name]
