@@ -461,6 +461,26 @@ def test_locality_interrupts_the_deeper_debt_when_all_who_wait_are_in_debt() -> 
     assert policy.select(0.0, lambda _: True) is second
 
 
+def test_locality_has_a_stay_be_worth_its_prefill_before_another_group_interrupts_it() -> None:
+    policy = Locality(quantum=4, refill=10)
+    cold = item(1, group="a", context_tokens=50)
+    policy.enqueue(cold, 0.0)
+    assert policy.select(0.0, lambda _: True) is cold
+    policy.enqueue(item(2, group="b"), 0.0)
+    work(policy, cold, 49)
+    assert policy.preempt([cold], 0.0) == []
+    work(policy, cold, 1)
+    assert policy.preempt([cold], 0.0) == [cold]
+    policy.left(cold, 0.0, ended=False)
+    cold.resident_tokens = 50
+    policy.enqueue(cold, 0.0)
+    assert cold in drained(policy)
+    work(policy, item(4, group="a"), 1000)
+    cold.quantum_used = 4
+    policy.enqueue(item(3, group="b"), 0.0)
+    assert policy.preempt([cold], 0.0) == [cold]
+
+
 def test_locality_interrupts_nobody_for_its_own_group() -> None:
     policy = Locality(quantum=4, refill=10)
     enqueue_all(policy, [item(n) for n in range(2)])

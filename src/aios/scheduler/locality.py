@@ -11,15 +11,17 @@ from aios.scheduler.ready import ReadyQueue
 class Locality:
     """Items in the order of how much of their context is resident; but a group whose deficit is used up must
     wait until all with waiting items have used theirs, when each gets `refill * weight` tokens more (deficit
-    longest prefix match: Cao et al. 2025, "Locality-aware Fair Scheduling in LLM Serving", algorithm 1). At the
-    end of its quantum a running item of a group whose deficit is used up leaves for one of a group that has
-    tokens left, after a refill if none of those waiting has. Inside a group, and between groups that have
+    longest prefix match: Cao et al. 2025, "Locality-aware Fair Scheduling in LLM Serving", algorithm 1). A running
+    item of a group whose deficit is used up leaves for one of a group that has tokens left, after a refill if
+    none of those waiting has; but not before it generated as many tokens as had to be computed for it, nor
+    before the end of its quantum: where contexts don't fit into memory an interrupt costs as much again, and
+    groups that take turns would do little else. Inside a group, and between groups that have
     tokens left, who is raised because it waits goes before who is not.
 
     **Bound.** From when two groups began, as long as both have items waiting, they differ by at most
-    `refill + S * C / w` tokens for each unit of weight: a refill, and what each of S slots does to the end of
-    its quantum, C tokens at most (prefill and quantum), w being the smaller weight. Over any later time in
-    which both have items waiting, by at most twice that."""
+    `refill + S * C / w` tokens for each unit of weight: a refill, and what each of S slots does until it may be
+    interrupted, C tokens at most (twice the prefill, or prefill and quantum), w being the smaller weight. Over
+    any later time in which both have items waiting, by at most twice that."""
 
     name = "locality"
 
@@ -28,6 +30,8 @@ class Locality:
         self._deficit: dict[str, float] = {}
         self._weight: dict[str, float] = {}
         self._queues: dict[str, ReadyQueue] = {}
+        self._stays: dict[Item, int] = {}
+        """Who runs, and how many tokens it may generate before it is interrupted."""
 
     def enqueue(self, item: Item, now: float) -> None:
         self._weight[item.group] = item.weight
@@ -49,13 +53,14 @@ class Locality:
         for group in sorted(self._queues, key=order):
             if item := self._queues[group].pop(fits):
                 self._prune(group)
+                self._stays[item] = max(self._quantum, item.uncached)
                 return item
         return None
 
     def preempt(self, running: Iterable[Item], now: float) -> list[Item]:
         """Those of groups that used their deficit up, for groups that have not; else nobody: what is resident
         is cheapest where it is."""
-        over = [item for item in running if item.quantum_used >= self._quantum and self._in_debt(item)]
+        over = [item for item in running if self._in_debt(item) and self._may_leave(item)]
         if over:
             self._top_up()
         entitled = sum(len(queue) for group, queue in self._queues.items() if self._deficit[group] > 0)
@@ -67,7 +72,7 @@ class Locality:
         self._deficit[item.group] = self._deficit.get(item.group, 0.0) - tokens
 
     def left(self, item: Item, now: float, *, ended: bool) -> None:
-        pass
+        self._stays.pop(item, None)
 
     def retire(self, program: str) -> None:
         pass
@@ -80,6 +85,9 @@ class Locality:
 
     def _in_debt(self, item: Item) -> bool:
         return self._deficit.get(item.group, 0.0) <= 0
+
+    def _may_leave(self, item: Item) -> bool:
+        return item.quantum_used >= self._stays.get(item, self._quantum)
 
     def _top_up(self) -> None:
         """If of the groups in which somebody waits none has tokens: as many refills as it takes for one of them
