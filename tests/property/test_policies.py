@@ -140,7 +140,7 @@ def test_fair_never_lets_a_group_get_further_ahead_than_stated(outputs, slots, w
 )
 def test_locality_never_lets_a_group_get_further_ahead_than_stated(outputs, slots, weight, refill) -> None:
     quantum = 16
-    most = 2 * 20  # tokens before one may be interrupted: the prompt, and as many
+    most = 20 + 2 * quantum  # of one stay: the prompt, and whole quanta until it generated as many
     weights = {"a": 1.0, "b": weight}
     crowd = [
         Session(pid, [Call(20, output)], group=group, weight=weights[group])

@@ -11,17 +11,18 @@ from aios.scheduler.ready import ReadyQueue
 class Locality:
     """Items in the order of how much of their context is resident; but a group whose deficit is used up must
     wait until all with waiting items have used theirs, when each gets `refill * weight` tokens more (deficit
-    longest prefix match: Cao et al. 2025, "Locality-aware Fair Scheduling in LLM Serving", algorithm 1). A running
-    item of a group whose deficit is used up leaves for one of a group that has tokens left, after a refill if
-    none of those waiting has; but not before it generated as many tokens as had to be computed for it, nor
-    before the end of its quantum: where contexts don't fit into memory an interrupt costs as much again, and
-    groups that take turns would do little else. Inside a group, and between groups that have
-    tokens left, who is raised because it waits goes before who is not.
+    longest prefix match: Cao et al. 2025, "Locality-aware Fair Scheduling in LLM Serving", algorithm 1). Inside
+    a group, and between groups that have tokens left, who is raised because it waits goes before who is not.
+
+    A running item of a group whose deficit is used up leaves for one of a group that has tokens left, after a
+    refill if none of those waiting has; but not before it generated as many tokens as had to be computed for
+    it, nor before the end of a quantum: where contexts don't fit into memory an interrupt costs as much
+    again, and groups that take turns would do little else.
 
     **Bound.** From when two groups began, as long as both have items waiting, they differ by at most
-    `refill + S * C / w` tokens for each unit of weight: a refill, and what each of S slots does until it may be
-    interrupted, C tokens at most (twice the prefill, or prefill and quantum), w being the smaller weight. Over
-    any later time in which both have items waiting, by at most twice that."""
+    `refill + S * C / w` tokens for each unit of weight: a refill, and what each of S slots does before it may
+    be interrupted, C tokens at most (the prefill, and whole quanta until as many are generated), w being the
+    smaller weight. Over any later time in which both have items waiting, by at most twice that."""
 
     name = "locality"
 
