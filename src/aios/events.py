@@ -122,8 +122,8 @@ class CoreChanged(Event, frozen=True, tag="core.changed"):
 
 
 class Promoted(Event, frozen=True, tag="sched.promoted"):
-    """A call of `core` has waited for `waited_s` seconds, longer than it should: it counts as
-    `scheduling_class` until it leaves the slot that it waits for."""
+    """A call of `core` has waited for `waited_s` seconds, longer than it should: until it leaves the
+    slot that it waits for it is raised, where classes count to `scheduling_class`."""
 
     core: str
     waited_s: float

@@ -13,7 +13,9 @@ from tests.kernels import ask, say, settings, until
 from aios.errors import DeadlineExceeded, Forbidden
 from aios.kernel.foresight import Foresight
 from aios.kernel.kernel import Kernel
-from aios.syscalls import DeclarePlan, PlanStep
+from aios.scheduler.composed import Composed
+from aios.scheduler.policy import Item
+from aios.syscalls import DeclarePlan, FunctionSpec, PlanStep, ToolSpec
 
 pytestmark = pytest.mark.anyio
 
@@ -37,6 +39,20 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(Foresight, "came", noted)
     return steps
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[Item]:
+    """The calls as the policy was shown them."""
+    items: list[Item] = []
+    enqueue = Composed.enqueue
+
+    def noted(self: Composed, item: Item, now: float) -> None:
+        items.append(item)
+        enqueue(self, item, now)
+
+    monkeypatch.setattr(Composed, "enqueue", noted)
+    return items
 
 
 @pytest.fixture
@@ -79,3 +95,32 @@ async def test_a_call_that_fails_gives_its_step_back(slow: Kernel, taken: list[s
         await slow.trap(pid, say("no", policy="srpt"))
     await asyncio.gather(ask(slow, pid, "one"), ask(slow, pid, "two"))
     assert taken == ["a", "a", "b"]
+
+
+async def test_the_policy_sees_the_gap_that_was_declared(slow: Kernel, seen: list[Item]) -> None:
+    pid = slow.processes.attach("ann")
+    steps = (
+        PlanStep(name="a", tokens=5),
+        PlanStep(name="away", kind="tool", seconds=2.5, depends_on=("a",)),
+        PlanStep(name="b", tokens=7, depends_on=("away",)),
+    )
+    await slow.trap(pid, DeclarePlan(steps=steps))
+    await ask(slow, pid, "one")
+    await ask(slow, pid, "two")
+    assert [(item.gap_s, item.ahead, item.path) for item in seen] == [(2.5, 12.0, 137.0), (None, 7.0, 7.0)]
+
+
+async def test_the_policy_sees_the_gap_that_the_tools_of_a_process_took_before(
+    slow: Kernel, seen: list[Item]
+) -> None:
+    pid, other = slow.processes.attach("ann"), slow.processes.attach("ben")
+    tools = (ToolSpec(FunctionSpec("search")),)
+    asked = await ask(slow, pid, "one", tools=tools, tool_choice="required")
+    assert asked.choices[0].tool_calls
+    await asyncio.sleep(0.1)
+    await ask(slow, pid, "two")
+    await ask(slow, other, "one")
+    before, after, elsewhere = (item.gap_s for item in seen)
+    assert (before, elsewhere) == (None, None)
+    assert after is not None
+    assert 0.1 <= after < 5.0

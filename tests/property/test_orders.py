@@ -11,9 +11,7 @@ from tests.items import drained, enqueue_all, fill, interrupt, item, work
 from aios.scheduler.composed import Composed
 from aios.scheduler.edf import EarliestDeadlineFirst
 from aios.scheduler.fifo import Fifo
-from aios.scheduler.locality import Locality
 from aios.scheduler.mlfq import SkipJoinMlfq
-from aios.scheduler.program import ProgramService
 from aios.scheduler.rr import RoundRobin
 from aios.scheduler.srpt import ShortestRemaining
 
@@ -84,6 +82,29 @@ def test_edf_runs_those_with_the_nearest_deadlines_of_all(seated, waiting) -> No
     assert sorted(map(due, running)) == sorted(map(due, items))[: len(seated)]
 
 
+@given(st.lists(st.tuples(st.integers(0, 2), st.none() | st.integers(0, 9)), min_size=1, max_size=12))
+def test_edf_serves_who_was_raised_more_often_first_and_the_nearest_deadline_among_equals(given_) -> None:
+    items = [item(n, raised=raised, deadline=at) for n, (raised, at) in enumerate(given_)]
+    policy = EarliestDeadlineFirst()
+    enqueue_all(policy, items)
+    assert drained(policy) == sorted(items, key=lambda each: (-each.raised, due(each), each.id))
+
+
+def test_edf_lets_who_was_raised_displace_another_at_the_end_of_its_quantum_and_have_one_itself() -> None:
+    policy = EarliestDeadlineFirst(quantum=4)
+    running, raised = item(1, deadline=5.0), item(2, raised=1)
+    policy.enqueue(raised, 0.0)
+    work(policy, running, 3)
+    assert policy.preempt([running], 0.0) == []
+    work(policy, running, 1)
+    assert policy.preempt([running], 0.0) == [running]
+    assert policy.select(0.0, lambda _: True) is raised
+    policy.enqueue(item(3, deadline=1.0), 0.0)
+    assert policy.preempt([raised], 0.0) == []
+    work(policy, raised, 4)
+    assert policy.preempt([raised], 0.0) == [raised]
+
+
 expectations = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), min_size=1, max_size=12)
 """How many tokens were predicted, and how many were generated."""
 
@@ -108,6 +129,25 @@ def test_srpt_expects_more_and_more_of_one_that_outlived_its_prediction() -> Non
     assert policy.preempt([outliving], 0.0) == []  # 30 too many
     work(policy, outliving, 1)
     assert policy.preempt([outliving], 0.0) == [outliving]
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(1, 60)), min_size=1, max_size=12))
+def test_srpt_serves_who_was_raised_more_often_first_and_the_least_left_among_equals(given_) -> None:
+    items = [item(n, raised=raised, expected_tokens=left) for n, (raised, left) in enumerate(given_)]
+    policy = ShortestRemaining(quantum=4)
+    enqueue_all(policy, items)
+    assert drained(policy) == sorted(items, key=lambda each: (-each.raised, each.expected_tokens, each.id))
+
+
+@pytest.mark.parametrize(
+    ("seated", "waits", "leaves"), [(0, 1, True), (1, 2, True), (1, 1, False), (1, 0, False)]
+)
+def test_srpt_displaces_shorter_ones_for_who_was_raised_more_often_only(seated, waits, leaves) -> None:
+    policy = ShortestRemaining(quantum=4)
+    running, rival = item(1, expected_tokens=20, raised=seated), item(2, expected_tokens=500, raised=waits)
+    policy.enqueue(rival, 0.0)
+    work(policy, running, 4)
+    assert policy.preempt([running], 0.0) == ([running] if leaves else [])
 
 
 @given(expectations, expectations)
@@ -181,134 +221,16 @@ def test_mlfq_promotes_who_waited_too_long_to_the_first_level() -> None:
     assert policy.level_of(long) == 0
 
 
-# -- program ---------------------------------------------------------------------------------------
-
-
-def level_of_next(policy: ProgramService, program: str = "p") -> int:
-    call = item(999, program=program)
-    policy.enqueue(call, 0.0)
-    level = policy.level_of(call)
-    policy.withdraw(call)
-    policy.left(call, 0.0, ended=True)
-    return level
-
-
-@given(st.integers(0, 100_000), st.integers(1, 1000))
-def test_the_levels_of_program_double(attained, base) -> None:
-    policy = ProgramService(base=base, levels=32)
-    call = item(1, attained=attained)
-    policy.enqueue(call, 0.0)
-    level = policy.level_of(call)
-    assert attained < base << level
-    assert level == 0 or attained >= base << level - 1
-
-
-@given(st.lists(st.lists(st.integers(1, 300), min_size=1, max_size=4), max_size=5))
-def test_a_call_of_a_program_starts_where_its_longest_chain_ended(rounds) -> None:
-    """Calls of a round run side by side; the sum of what they took does not count."""
-    policy, chain = ProgramService(base=1, levels=32), 0
-    for number, tokens in enumerate(rounds):
-        side_by_side = [item(10 * number + n, program="p") for n in range(len(tokens))]
-        enqueue_all(policy, side_by_side)
-        assert len(drained(policy)) == len(tokens)
-        for each, attained in zip(side_by_side, tokens, strict=True):
-            work(policy, each, attained)
-            assert policy.level_of(each) == (chain + attained).bit_length()
-        for each in side_by_side:
-            policy.left(each, 0.0, ended=True)
-        chain += max(tokens)
-        assert level_of_next(policy) == chain.bit_length()
-
-
-def test_program_serves_a_second_call_after_the_first_of_another_program() -> None:
-    policy = ProgramService(base=256)
-    first = item(1, program="p")
-    enqueue_all(policy, [first])
-    drained(policy)
-    work(policy, first, 300)
-    policy.left(first, 1.0, ended=True)
-    second, rival = item(2, program="p", arrival=1.0), item(3, program="q", arrival=2.0)
-    enqueue_all(policy, [second, rival])
-    assert drained(policy) == [rival, second]
-
-
-@pytest.mark.parametrize("before", [0.0, 3.0])
-def test_program_promotes_one_whose_wait_exceeds_beta_times_its_service(before) -> None:
-    """All waits of the program count, those of its calls before too."""
-    policy = ProgramService(base=100, beta=8.0, token_s=0.01)
-    first = item(1, program="p", queued=0.0)
-    enqueue_all(policy, [first])
-    drained(policy, before)
-    work(policy, first, 100)  # a second
-    policy.left(first, before, ended=True)
-    waiting, rival = item(2, program="p", arrival=10.0, queued=10.0), item(3, arrival=11.0, queued=11.0)
-    enqueue_all(policy, [waiting, rival])
-    limit = 18.0 - before
-    assert policy.select(limit, lambda _: True) is rival
-    policy.enqueue(rival, limit)
-    assert policy.select(limit + 0.1, lambda _: True) is waiting
-
-
-# -- locality --------------------------------------------------------------------------------------
-
-
-@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 9)), max_size=12))
-def test_locality_serves_the_longest_resident_context_first_of_whatever_group(given_) -> None:
-    items = [item(n, group=group, resident_tokens=tokens) for n, (group, tokens) in enumerate(given_)]
-    policy = Locality()
-    enqueue_all(policy, items)
-    order = [each.resident_tokens for each in drained(policy)]
-    assert order == sorted(order, reverse=True)
-
-
-def test_locality_has_a_group_wait_that_used_its_deficit_up() -> None:
-    policy = Locality(refill=100)
-    resident = [item(n, group="a", resident_tokens=10, context_tokens=100) for n in range(3)]
-    other = item(9, group="b")
-    enqueue_all(policy, [*resident, other])
-    first = policy.select(0.0, lambda _: True)
-    assert first in resident
-    work(policy, first, 99)
-    second = policy.select(0.0, lambda _: True)
-    assert second in resident
-    work(policy, second, 1)
-    assert policy.select(0.0, lambda _: True) is other
-
-
-@given(
-    st.lists(st.tuples(st.integers(1, 200), st.integers(0, 9)), min_size=2, max_size=20),
-    st.integers(1, 4),
-    st.integers(1, 300),
-    st.sampled_from([1.0, 2.0, 5.0]),
-)
-def test_locality_has_groups_differ_by_at_most_a_refill_and_what_runs(kinds, slots, refill, weight) -> None:
-    """Two groups that always have items waiting; for their weights, and each that runs may do so to its end:
-    one is interrupted only for a group that has tokens left."""
-    policy, quantum = Locality(quantum=16, refill=refill), 16
-    weights, had = {"a": 1.0, "b": weight}, {"a": 0, "b": 0}
-    most, left, running, number = max(tokens for tokens, _ in kinds), {}, [], 0
-    for _ in range(60):
-        waiting = {group: sum(each.group == group for each in left if each not in running) for group in had}
-        for group, count in waiting.items():
-            for _ in range(slots + 1 - count):
-                number += 1
-                tokens, resident = kinds[number % len(kinds)]
-                new = item(number, group=group, weight=weights[group], resident_tokens=resident)
-                left[new] = tokens
-                policy.enqueue(new, 0.0)
-        fill(policy, running, slots)
-        for each in list(running):
-            tokens = min(quantum, left[each])
-            work(policy, each, tokens)
-            had[each.group] += tokens
-            left[each] -= tokens
-            assert abs(had["a"] - had["b"] / weight) <= refill + slots * most
-            if not left[each]:
-                del left[each]
-                running.remove(each)
-                policy.left(each, 0.0, ended=True)
-        if running:
-            interrupt(policy, running)
+def test_mlfq_promotes_who_is_raised_to_the_first_level() -> None:
+    policy = SkipJoinMlfq(quantum=4)
+    long, short = item(1, context_tokens=1000), item(2, context_tokens=4, queued=1.0)
+    enqueue_all(policy, [long, short])
+    assert policy.rises(long)
+    long.raised = 1
+    policy.enqueue(long, 2.0)
+    assert not policy.rises(long)
+    assert len(policy) == 2
+    assert drained(policy, 2.0) == [long, short]
 
 
 # -- composed: declared plans ----------------------------------------------------------------------

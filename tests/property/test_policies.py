@@ -17,7 +17,7 @@ from aios.scheduler.gittins import Sizes
 from aios.scheduler.load import Call, Session
 from aios.scheduler.locality import Locality
 from aios.scheduler.mlfq import SkipJoinMlfq
-from aios.scheduler.policy import CLASSES, Item, SchedulingPolicy
+from aios.scheduler.policy import CLASSES, Item, SchedulingPolicy, rises_under
 from aios.scheduler.priority import Priority
 from aios.scheduler.program import ProgramService
 from aios.scheduler.rr import RoundRobin
@@ -131,6 +131,26 @@ def test_fair_never_lets_a_group_get_further_ahead_than_stated(outputs, slots, w
         assert core.gap(weights) <= 2 * slots * most / min(weights.values())
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from("ab"), st.integers(1, 120)), min_size=30, max_size=80),
+    st.integers(1, 4),
+    st.sampled_from([1.0, 2.0, 5.0]),
+    st.integers(1, 60),
+)
+def test_locality_never_lets_a_group_get_further_ahead_than_stated(outputs, slots, weight, refill) -> None:
+    quantum = 16
+    most = 20 + 2 * quantum  # of one stay: the prompt, and whole quanta until it generated as many
+    weights = {"a": 1.0, "b": weight}
+    crowd = [
+        Session(pid, [Call(20, output)], group=group, weight=weights[group])
+        for pid, (group, output) in enumerate(outputs, 1)
+    ]
+    core = Watched(Locality(quantum=quantum, refill=refill), slots=slots, quantum=quantum)
+    Simulator([core]).run(crowd)
+    assert core.gap(weights) <= 2 * (refill + slots * most)
+
+
 class Watched(VirtualCore):
     """Remembers what groups `a` and `b` were given while both had items waiting."""
 
@@ -210,14 +230,34 @@ def test_composed_pays_a_relief_back_before_the_next_one() -> None:
     assert [order.index(one) for one in cold] == [0, 10, 20]
 
 
-@pytest.mark.parametrize("policy", [Fifo, RoundRobin])
-def test_who_is_raised_keeps_its_place_where_classes_count_for_nothing(policy) -> None:
-    ready, first = policy(), item(1, queued=1.0)
-    for each in (first, item(2, queued=2.0)):
-        ready.enqueue(each, 2.0)
-    first.raised = 1
-    ready.enqueue(first, 3.0)
-    assert ready.select(3.0, lambda _: True) is first
+NO_CLASSES = [policy for policy in POLICIES if policy not in (Priority, Composed)]
+
+
+@pytest.mark.parametrize("policy", NO_CLASSES, ids=lambda policy: policy.name)
+@pytest.mark.parametrize("scheduling_class", CLASSES)
+def test_who_is_raised_once_goes_before_all_who_came_later_though_classes_count_for_nothing(
+    policy, scheduling_class
+) -> None:
+    """However much better they are otherwise."""
+    ready = policy()
+    before = item(1, program="p", attained=100_000)
+    ready.enqueue(before, 0.0)
+    assert ready.select(0.0, lambda _: True) is before
+    ready.left(before, 0.0, ended=True)
+    waits = item(
+        2, program="p", queued=1.0, arrival=1.0, context_tokens=9000, expected_tokens=9000,
+        scheduling_class=scheduling_class,
+    )  # fmt: skip
+    ready.enqueue(waits, 1.0)
+    assert isinstance(ready, Fifo | Fair) or rises_under(ready, waits)
+    waits.raised = 1
+    ready.enqueue(waits, 2.0)
+    for number in range(3, 6):
+        came = float(number)
+        better = item(number, queued=came, arrival=came, deadline=came + 1, resident_tokens=10)
+        ready.enqueue(better, came)
+    assert ready.select(6.0, lambda _: True) is waits
+    assert len(ready) == 3
 
 
 @pytest.mark.parametrize("policy", [Composed, ProgramService])

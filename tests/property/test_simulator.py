@@ -99,6 +99,20 @@ def test_all_that_comes_is_done_once_and_in_order(crowd, policy, cores, slots, q
         assert min(session.waits) >= 0
 
 
+@pytest.mark.parametrize(("oracle", "told"), [("", [None] * 3), ("call", [2.0, 3.0, None])])
+def test_an_oracle_tells_the_policy_the_gap_after_each_call(oracle, told) -> None:
+    seen: list[float | None] = []
+
+    class Noting(Fifo):
+        def enqueue(self, item, now) -> None:
+            seen.append(item.gap_s)
+            super().enqueue(item, now)
+
+    session = Session(1, [Call(5, 5, 2.0), Call(5, 5, 3.0), Call(5, 5, 4.0)], oracle=oracle)
+    Simulator([VirtualCore(Noting(), COSTS)]).run([session])
+    assert seen == told
+
+
 @settings(max_examples=40, deadline=None)
 @given(crowds, st.integers(1, 3), st.booleans())
 def test_a_run_repeats_itself(crowd, slots, planned) -> None:

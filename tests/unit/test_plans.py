@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aios.errors import BadRequest
-from aios.kernel.plans import MAX_LINKS, MAX_STEPS, TOKENS_PER_S, PlanBook, ToolGaps
+from aios.kernel.plans import KEPT_STEPS, MAX_LINKS, MAX_STEPS, TOKENS_PER_S, PlanBook, ToolGaps
 from aios.syscalls import PlanStep
 
 DIAMOND = (
@@ -223,6 +223,37 @@ def test_a_plan_of_too_many_dependencies_is_refused():
         plans.declare("p", [*firsts, *lasts, PlanStep(name="more", depends_on=("0",))])
 
 
+def kept(plans: PlanBook) -> list[int]:
+    """Which of the programs `0`, `1`... have a plan."""
+    return [n for n in range(1000) if plans.step_of(str(n), "")]
+
+
+def test_of_more_steps_than_are_kept_the_oldest_plans_go():
+    """One that is declared anew is among the newest, and what it had counts no more."""
+    plans, steps = PlanBook(), [PlanStep(name=str(i)) for i in range(MAX_STEPS)]
+    most = KEPT_STEPS // MAX_STEPS
+    for n in range(most):
+        plans.declare(str(n), steps)
+    for _ in range(3):
+        plans.declare("0", steps)
+    assert kept(plans) == list(range(most))
+    plans.declare(str(most), steps)
+    assert kept(plans) == [0, *range(2, most + 1)]
+    plans.forget("2")
+    plans.declare("1", steps)
+    assert kept(plans) == [0, 1, *range(3, most + 1)]
+
+
+def test_what_steps_depend_on_counts_too_when_plans_are_kept():
+    names = [str(i) for i in range(100)]
+    steps = [PlanStep(name=name) for name in names]
+    steps += [PlanStep(name=f"last {i}", depends_on=tuple(names)) for i in range(MAX_LINKS // 100)]
+    plans, each = PlanBook(), 200 + MAX_LINKS // 10
+    for n in range(KEPT_STEPS // each + 2):
+        plans.declare(str(n), steps)
+    assert kept(plans) == list(range(2, KEPT_STEPS // each + 2))
+
+
 def test_gaps_of_tools_are_learned_by_name():
     gaps = ToolGaps()
     assert gaps.called(1, ("search",), now=0.0) is None
@@ -233,6 +264,20 @@ def test_gaps_of_tools_are_learned_by_name():
     assert learned is not None
     assert 4.0 < learned < 10.0
     assert gaps.called(1, ("read",), now=30.0) is None
+
+
+def test_the_usual_gap_of_a_process_is_that_of_its_own_tools():
+    gaps = ToolGaps()
+    assert gaps.usual(1) is None
+    gaps.called(1, ("search",), now=0.0)
+    gaps.came(1, now=4.0)
+    gaps.came(1, now=50.0)  # after an answer, not a tool
+    assert (gaps.usual(1), gaps.usual(2)) == (4.0, None)
+    gaps.called(1, ("read",), now=60.0)
+    gaps.came(1, now=70.0)
+    assert 4.0 < (gaps.usual(1) or 0.0) < 10.0
+    gaps.forget(1)
+    assert gaps.usual(1) is None
 
 
 def test_a_number_of_tokens_that_no_float_holds_is_no_step():

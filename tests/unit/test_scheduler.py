@@ -13,6 +13,7 @@ from aios import plugins
 from aios.errors import CoreError, DeadlineExceeded
 from aios.events import Dispatched, Interrupted, Promoted, Queued
 from aios.scheduler.composed import Composed
+from aios.scheduler.edf import EarliestDeadlineFirst
 from aios.scheduler.fifo import Fifo
 from aios.scheduler.policy import CLASSES
 from aios.scheduler.priority import Priority
@@ -173,7 +174,7 @@ def test_whatever_the_policies_are_and_whenever_they_change_no_call_is_lost(plan
                         b.call(
                             many, pid=number, program=f"p{number % 4}", group="ab"[number % 2],
                             scheduling_class=CLASSES[number % 4], deadline=time.monotonic() + 100 + number,
-                            policy=("", "", "edf", "composed", "srpt")[number % 5],
+                            policy=("", "fifo", "edf", "composed", "srpt")[number % 5],
                         )  # fmt: skip
                     case "tick":
                         await b.core.tick(1)
@@ -292,6 +293,24 @@ async def test_a_core_that_got_room_and_told_nobody_serves_all_who_wait(policy):
         assert b.scheduler.running == b.scheduler.waiting == 0
 
 
+def _promoted(events) -> list[int]:
+    return [event.call for event in events.unread() if isinstance(event, Promoted)]
+
+
+async def test_a_raised_call_passes_others_where_classes_count_for_nothing():
+    """Of whatever class it is; and it is raised again and again, until it gets a slot."""
+    async with bench(1, EarliestDeadlineFirst(quantum=8), quantum=8, patience_s=0.02) as b:
+        b.call(1)
+        await until(lambda: b.scheduler.running == 1)
+        with b.bus.subscribe() as events:
+            b.call(2, pid=2, scheduling_class="interactive")
+            await until(lambda: len(_promoted(events)) >= 2)
+        assert set(_promoted(events)) == {2}
+        b.call(3, pid=3, deadline=time.monotonic() + 100)
+        await b.core.tick(12)
+        assert b.core.order == [1, 2, 3]
+
+
 async def test_what_a_call_was_given_counts_when_it_is_cancelled_while_it_waits():
     policy = Composed(quantum=2)
     async with bench(1, policy, length=8) as b:
@@ -323,6 +342,45 @@ async def test_calls_under_policies_of_their_choice_run_and_outlive_a_change_of_
         assert b.core.order.index(3) < b.core.order.index(2)
         b.scheduler.set_policy(Composed())
         assert isinstance(b.scheduler.policy, Composed)  # nobody chooses any more: no share to keep
+
+
+async def test_who_named_the_policy_in_force_keeps_it_when_the_cores_changes():
+    async with bench(1, EarliestDeadlineFirst()) as b:
+        held = b.call(1)
+        late = b.call(2, pid=2, policy="edf", deadline=time.monotonic() + 900)
+        soon = b.call(3, pid=2, policy="edf", deadline=time.monotonic() + 100)
+        other = b.call(4, pid=4, deadline=time.monotonic() + 50)
+        await until(lambda: b.scheduler.waiting == 3)
+        assert isinstance(b.scheduler.policy, EarliestDeadlineFirst)  # so far there is one queue for all
+        b.scheduler.set_policy(EarliestDeadlineFirst())
+        assert isinstance(b.scheduler.policy, EarliestDeadlineFirst)
+        b.scheduler.set_policy(Fifo())
+        assert isinstance(b.scheduler.policy, Shares)
+        assert (b.scheduler.policy.name, b.scheduler.policy.chosen) == ("fifo", ("edf",))
+        b.scheduler.set_policy(RoundRobin(quantum=2))
+        await b.core.tick(40)
+        assert [call.result() for call in (held, late, soon, other)] == [3] * 4
+        assert b.core.order.index(3) < b.core.order.index(2)
+        b.scheduler.set_policy(Composed())
+        assert isinstance(b.scheduler.policy, Composed)
+
+
+@pytest.mark.parametrize("paused", [True, False])
+async def test_who_named_the_policy_in_force_keeps_it_though_it_runs_or_is_paused(paused):
+    async with bench(1, Fifo()) as b:
+        b.call(1, policy="fifo")
+        await b.core.tick(1)
+        if paused:
+            b.scheduler.pause(1)
+            await b.core.tick(1)
+            assert b.scheduler.running == 0
+        b.scheduler.set_policy(RoundRobin(quantum=2))
+        assert isinstance(b.scheduler.policy, Shares)
+        assert b.scheduler.policy.chosen == ("fifo",)
+        b.scheduler.resume(1)
+        await b.core.tick(6)
+        assert b.calls[0].result() == 3
+        assert (len(b.scheduler.policy), b.scheduler.policy.chosen) == (0, ())
 
 
 async def test_a_paused_call_keeps_its_choice():

@@ -28,6 +28,7 @@ class Foresight:
         self._plans.began(process.program, step, ticket.call_id)
         outlook = self._plans.outlook(process.program, step)
         ticket.path, ticket.ahead = outlook.path, outlook.ahead
+        ticket.gap_s = self._gaps.usual(process.pid) if outlook.gap_s is None else outlook.gap_s
         return step
 
     def went(self, process: Process, step: str, result: Completion) -> float | None:

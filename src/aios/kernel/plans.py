@@ -19,6 +19,8 @@ from aios.syscalls import PlanStep
 
 KEPT = 10_000
 """Plans of so many programs are kept, the newest."""
+KEPT_STEPS = 200_000
+"""Of so many steps in all, where ten that steps depend on count as one."""
 TOKENS_PER_S = 50.0
 """A tool's second counts as so many tokens, to compare chains of both."""
 LEARNING = 0.3
@@ -47,6 +49,8 @@ class Plan:
 
     def __init__(self, steps: Iterable[PlanStep]) -> None:
         self._steps = {step.name: step for step in steps}
+        self.size = len(self._steps) + sum(len(step.depends_on) for step in self._steps.values()) // 10
+        """What it counts for in `KEPT_STEPS`."""
         self._names = list(self._steps)
         self._place = {name: place for place, name in enumerate(self._names)}
         self._after: dict[str, list[str]] = {name: [] for name in self._names}
@@ -115,10 +119,11 @@ class Plan:
 
 
 class PlanBook:
-    """Plans by program."""
+    """Plans by program: the newest, `KEPT` at most and `KEPT_STEPS` of their steps."""
 
     def __init__(self) -> None:
         self._plans: OrderedDict[str, Plan] = OrderedDict()
+        self._size = 0
 
     def declare(self, program: str, steps: Iterable[PlanStep]) -> None:
         """The plan of a program, in place of the one it had. Raises BadRequest: more than `MAX_STEPS` steps or
@@ -138,10 +143,11 @@ class PlanBook:
         except CycleError as error:
             circle = " -> ".join(error.args[1])
             raise _bad(f"Steps depend on each other in a circle: {circle}.", "Break it.") from error
-        self._plans[program] = Plan(by_name[name] for name in order)
-        self._plans.move_to_end(program)
-        if len(self._plans) > KEPT:
-            self._plans.popitem(last=False)
+        self.forget(program)
+        plan = self._plans[program] = Plan(by_name[name] for name in order)
+        self._size += plan.size
+        while len(self._plans) > KEPT or self._size > KEPT_STEPS:
+            self.forget(next(iter(self._plans)))
 
     def step_of(self, program: str, named: str) -> str:
         """Which step a call is: that which it names, else the next one that can be done and at which no other
@@ -169,15 +175,17 @@ class PlanBook:
             plan.did(step)
 
     def forget(self, program: str) -> None:
-        self._plans.pop(program, None)
+        if plan := self._plans.pop(program, None):
+            self._size -= plan.size
 
 
 class ToolGaps:
-    """How long tools keep agents away, learned by name: from the end of the call that asked for one to the next
-    call of the same process."""
+    """How long tools keep agents away, learned by name and by process: from the end of the call that asked for
+    one to the next call of the same process."""
 
     def __init__(self) -> None:
         self._mean: dict[str, float] = {}
+        self._usual: dict[int, float] = {}
         self._out: dict[int, tuple[str, float]] = {}
 
     def called(self, pid: int, tools: tuple[str, ...], now: float) -> float | None:
@@ -189,11 +197,20 @@ class ToolGaps:
         """A call of the process came."""
         if told := self._out.pop(pid, None):
             name, since = told
-            before = self._mean.get(name, now - since)
-            self._mean[name] = before + LEARNING * (now - since - before)
+            self._mean[name] = _nearer(self._mean.get(name), now - since)
+            self._usual[pid] = _nearer(self._usual.get(pid), now - since)
+
+    def usual(self, pid: int) -> float | None:
+        """Seconds that tools keep the process away, whichever it will ask for next; None: it used none."""
+        return self._usual.get(pid)
 
     def forget(self, pid: int) -> None:
         self._out.pop(pid, None)
+        self._usual.pop(pid, None)
+
+
+def _nearer(mean: float | None, seen: float) -> float:
+    return seen if mean is None else mean + LEARNING * (seen - mean)
 
 
 def _paths(steps: dict[str, PlanStep]) -> dict[str, float]:

@@ -17,7 +17,9 @@ class Fair:
 
     Of two groups that both always have items waiting, neither is ever ahead by more than `2 * S * C / w`: S
     slots, each running one item of at most C tokens (prefill and quantum) from one selection to the next, and
-    w the smaller weight (their theorem 4.3, with a batch of S stays)."""
+    w the smaller weight (their theorem 4.3, with a batch of S stays). To be raised changes nothing: inside its
+    group who waits longest is first as it is, and between groups it would break this bound, which is what
+    keeps a group from starving."""
 
     name = "fair"
 

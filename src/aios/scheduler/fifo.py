@@ -7,7 +7,8 @@ from aios.scheduler.policy import Item
 
 
 class Fifo(KeyedPolicy):
-    """Runs items in the order in which they became ready, each to its end (AIOS paper, section 3.3)."""
+    """Runs items in the order in which they became ready, each to its end (AIOS paper, section 3.3). To be
+    raised changes nothing: who waits longest is first as it is."""
 
     name = "fifo"
 

@@ -27,8 +27,8 @@ class Call:
 class Session:
     """A program: its calls one after the other, from `arrival` on. The first `shared` tokens of its first
     prompt are those of all sessions of one `family`. `oracle`: what the policy is told of the future: the
-    tokens of each `call`, the work that is left of the whole `program`, or nothing but predictions. `policy`:
-    that it chose, "" the core's.
+    tokens of each `call`, the work that is left of the whole `program`, or nothing but predictions; the first
+    two tell the gap after each call too. `policy`: that it chose, "" the core's.
 
     The rest is what became of it. Times are seconds of the clock, counts are tokens."""
 
@@ -65,6 +65,11 @@ class Session:
     @property
     def over(self) -> bool:
         return len(self.waits) == len(self.calls)
+
+    def gap_s(self) -> float | None:
+        """Seconds from the end of its call to the next one, if an oracle says it and one comes."""
+        last = len(self.waits) + 1 == len(self.calls)
+        return None if last or not self.oracle else self.call.gap_s
 
     def ahead(self) -> float:
         """Tokens of work left, if nothing is lost: what an oracle knows."""

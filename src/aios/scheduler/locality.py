@@ -11,8 +11,18 @@ from aios.scheduler.ready import ReadyQueue
 class Locality:
     """Items in the order of how much of their context is resident; but a group whose deficit is used up must
     wait until all with waiting items have used theirs, when each gets `refill * weight` tokens more (deficit
-    longest prefix match: Cao et al. 2025, "Locality-aware Fair Scheduling in LLM Serving", algorithm 1). Two
-    groups with items always waiting differ by at most one refill and what runs, each to its end."""
+    longest prefix match: Cao et al. 2025, "Locality-aware Fair Scheduling in LLM Serving", algorithm 1). Inside
+    a group, and between groups that have tokens left, who is raised because it waits goes before who is not.
+
+    A running item of a group whose deficit is used up leaves for one of a group that has tokens left, after a
+    refill if none of those waiting has; but not before it generated as many tokens as had to be computed for
+    it, nor before the end of a quantum: where contexts don't fit into memory an interrupt costs as much
+    again, and groups that take turns would do little else.
+
+    **Bound.** From when two groups began, as long as both have items waiting, they differ by at most
+    `refill + S * C / w` tokens for each unit of weight: a refill, and what each of S slots does before it may
+    be interrupted, C tokens at most (the prefill, and whole quanta until as many are generated), w being the
+    smaller weight. Over any later time in which both have items waiting, by at most twice that."""
 
     name = "locality"
 
@@ -21,11 +31,13 @@ class Locality:
         self._deficit: dict[str, float] = {}
         self._weight: dict[str, float] = {}
         self._queues: dict[str, ReadyQueue] = {}
+        self._stays: dict[Item, int] = {}
+        """Who runs, and how many tokens it may generate before it is interrupted."""
 
     def enqueue(self, item: Item, now: float) -> None:
         self._weight[item.group] = item.weight
         self._deficit.setdefault(item.group, self._refill * item.weight)
-        self._queues.setdefault(item.group, ReadyQueue()).push(item, (-item.resident_tokens, item.queued))
+        self._queues.setdefault(item.group, ReadyQueue()).push(item, (*_standing(item), item.queued))
 
     def withdraw(self, item: Item) -> None:
         if item.group in self._queues:
@@ -33,29 +45,27 @@ class Locality:
             self._prune(item.group)
 
     def select(self, now: float, fits: Callable[[Item], bool]) -> Item | None:
-        heads = [group for group, queue in self._queues.items() if queue]
-        if heads and not any(self._deficit[group] > 0 for group in heads):
-            self._top_up(heads)
-
-        def order(group: str) -> tuple[bool, int]:
+        def order(group: str) -> tuple[bool, int, int]:
             first = self._queues[group].first()
-            return self._deficit[group] <= 0, -(first.resident_tokens if first else 0)
+            raised, resident = _standing(first) if first else (0, 0)
+            return self._deficit[group] <= 0, raised, resident
 
-        for group in sorted(heads, key=order):
+        self._top_up()
+        for group in sorted(self._queues, key=order):
             if item := self._queues[group].pop(fits):
                 self._prune(group)
+                self._stays[item] = max(self._quantum, item.uncached)
                 return item
         return None
 
     def preempt(self, running: Iterable[Item], now: float) -> list[Item]:
         """Those of groups that used their deficit up, for groups that have not; else nobody: what is resident
         is cheapest where it is."""
+        over = [item for item in running if self._in_debt(item) and self._may_leave(item)]
+        if over:
+            self._top_up()
         entitled = sum(len(queue) for group, queue in self._queues.items() if self._deficit[group] > 0)
-        due = [
-            item
-            for item in running
-            if item.quantum_used >= self._quantum and self._deficit.get(item.group, 0.0) <= 0
-        ]
+        due = [item for item in over if self._in_debt(item)]
         due.sort(key=lambda item: (self._deficit.get(item.group, 0.0), item.id))
         return due[:entitled]
 
@@ -63,7 +73,7 @@ class Locality:
         self._deficit[item.group] = self._deficit.get(item.group, 0.0) - tokens
 
     def left(self, item: Item, now: float, *, ended: bool) -> None:
-        pass
+        self._stays.pop(item, None)
 
     def retire(self, program: str) -> None:
         pass
@@ -71,13 +81,29 @@ class Locality:
     def __len__(self) -> int:
         return sum(map(len, self._queues.values()))
 
-    def _top_up(self, groups: list[str]) -> None:
-        """As many refills as it takes for one of them to have tokens again."""
-        rounds = min(1 + int(-self._deficit[g] // (self._refill * self._weight[g])) for g in groups)
-        for group in groups:
-            step = self._refill * self._weight[group]
-            self._deficit[group] = min(step, self._deficit[group] + max(1, rounds) * step)
+    def rises(self, item: Item) -> bool:
+        return True
+
+    def _in_debt(self, item: Item) -> bool:
+        return self._deficit.get(item.group, 0.0) <= 0
+
+    def _may_leave(self, item: Item) -> bool:
+        return item.quantum_used >= self._stays.get(item, self._quantum)
+
+    def _top_up(self) -> None:
+        """If of the groups in which somebody waits none has tokens: as many refills as it takes for one of them
+        to have some again."""
+        if not self._queues or any(self._deficit[group] > 0 for group in self._queues):
+            return
+        rounds = min(1 + int(-self._deficit[g] // (self._refill * self._weight[g])) for g in self._queues)
+        for group in self._queues:
+            self._deficit[group] += rounds * self._refill * self._weight[group]
 
     def _prune(self, group: str) -> None:
         if not self._queues[group]:
             del self._queues[group]
+
+
+def _standing(item: Item) -> tuple[int, int]:
+    """Less goes first."""
+    return -item.raised, -item.resident_tokens

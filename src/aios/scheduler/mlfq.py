@@ -12,8 +12,8 @@ class SkipJoinMlfq:
     """Levels whose quantum doubles: level k allows `quantum * 2**k` tokens of work. An item joins the first
     level whose quantum covers its uncached prefill (skip-join: a long prompt does not pass the levels above it
     only to be demoted in each), goes down one level when it used a quantum up, and up to the first after
-    waiting `starve_s` (FastServe: Wu et al. 2023, section 4.1, algorithm 1). A waiting item of a higher level
-    displaces running ones of lower levels.
+    waiting `starve_s` (FastServe: Wu et al. 2023, section 4.1, algorithm 1) or when it is raised. A waiting
+    item of a higher level displaces running ones of lower levels.
 
     Raises ValueError for fewer than one level."""
 
@@ -30,7 +30,10 @@ class SkipJoinMlfq:
 
     def enqueue(self, item: Item, now: float) -> None:
         level = self._level.setdefault(item, self._join(item))
-        self._queues[level].push(item, item.queued)
+        if item.raised and level:
+            self._promote(item)
+        else:
+            self._queues[level].push(item, item.queued)
 
     def withdraw(self, item: Item) -> None:
         for queue in self._queues:
@@ -38,14 +41,14 @@ class SkipJoinMlfq:
         self._forget(item)
 
     def select(self, now: float, fits: Callable[[Item], bool]) -> Item | None:
-        self._promote(now)
+        self._promote_starving(now)
         for queue in self._queues:
             if item := queue.pop(fits):
                 return item
         return None
 
     def preempt(self, running: Iterable[Item], now: float) -> list[Item]:
-        self._promote(now)
+        self._promote_starving(now)
         waiting = [level for level, queue in enumerate(self._queues) for _ in queue]
         lowest = sorted(running, key=lambda item: (-self._standing(item), -item.quantum_used, item.id))
         due: list[Item] = []
@@ -75,6 +78,9 @@ class SkipJoinMlfq:
         """0 is served first."""
         return self._level.get(item, 0)
 
+    def rises(self, item: Item) -> bool:
+        return self.level_of(item) > 0
+
     def _join(self, item: Item) -> int:
         joins = (k for k, quantum in enumerate(self._quanta) if quantum >= item.uncached)
         return next(joins, len(self._quanta) - 1)
@@ -85,12 +91,15 @@ class SkipJoinMlfq:
         spent = self._used.get(item, 0) >= self._quanta[level]
         return min(level + spent, len(self._quanta) - 1)
 
-    def _promote(self, now: float) -> None:
+    def _promote_starving(self, now: float) -> None:
         for queue in self._queues[1:]:
             while (item := queue.first()) is not None and now - item.queued >= self._starve_s:
-                queue.discard(item)
-                self._level[item], self._used[item] = 0, 0
-                self._queues[0].push(item, item.queued)
+                self._promote(item)
+
+    def _promote(self, item: Item) -> None:
+        self._queues[self._level[item]].discard(item)
+        self._level[item], self._used[item] = 0, 0
+        self._queues[0].push(item, item.queued)
 
     def _forget(self, item: Item) -> None:
         self._level.pop(item, None)

@@ -23,11 +23,12 @@ class Item(msgspec.Struct, eq=False):
     `context_tokens`: prompt and generated; `resident_tokens`: how many of them have their KV in a slot or in
     RAM, `dropped_tokens`: how many had it, until it had to make room. `deadline`: clock time, or None.
     `weight`: of its group, for fair shares. `kind`: what programs like its own are called. `expected_tokens`:
-    how many will be generated in all, as predicted (0: unknown); `generated`: how many were. `raised`: by so
-    many classes, because it waited so long. `width`: how many slots it takes. `policy`: that it chose, "" the
-    core's own (`Shares`). Where the program said what it
-    will do: `ahead`, tokens of all that is left of it; `path`, of the longest chain of what waits for this
-    item, itself included."""
+    how many will be generated in all, as predicted (0: unknown); `generated`: how many were. `raised`: how
+    often, because it waited so long; where classes count, each time by one. `width`: how many slots it takes.
+    `policy`: that it chose, "" the core's own (`Shares`). Where the program said what it will do: `ahead`,
+    tokens of all that is left of it; `path`, of the longest chain of what waits for this item, itself included.
+    `gap_s`: seconds from its end to the next call of its process, as declared, or as the tools of the process
+    took before; None unknown."""
 
     id: int
     pid: int
@@ -53,6 +54,7 @@ class Item(msgspec.Struct, eq=False):
     policy: str = ""
     path: float | None = None
     ahead: float | None = None
+    gap_s: float | None = None
 
     @property
     def uncached(self) -> int:
@@ -83,6 +85,15 @@ class Levelled(Protocol):
 
     def level_of(self, item: Item) -> int:
         """On which level `item` stands; 0 is served first."""
+        ...
+
+
+@runtime_checkable
+class Raising(Protocol):
+    """A policy under which to be raised counts though classes don't."""
+
+    def rises(self, item: Item) -> bool:
+        """Whether `item`, which waits, would stand better if it were raised once more."""
         ...
 
 
@@ -138,3 +149,13 @@ class SchedulingPolicy(Protocol):
     def __len__(self) -> int:
         """How many items wait."""
         ...
+
+
+def level_under(policy: SchedulingPolicy, item: Item) -> int:
+    """On which level it stands there; by classes if the policy has no levels."""
+    return policy.level_of(item) if isinstance(policy, Levelled) else class_rank(item)
+
+
+def rises_under(policy: SchedulingPolicy, item: Item) -> bool:
+    """Whether it can be raised once more: it has not come to the best class, or it would stand better."""
+    return class_rank(item) > 0 or (isinstance(policy, Raising) and policy.rises(item))

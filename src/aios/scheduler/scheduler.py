@@ -33,9 +33,9 @@ from aios.scheduler.door import Door
 from aios.scheduler.members import Members
 from aios.scheduler.patience import Patience
 from aios.scheduler.places import Places
-from aios.scheduler.policy import CLASSES, Item, Learner, Levelled, SchedulingPolicy, class_rank
+from aios.scheduler.policy import CLASSES, Item, SchedulingPolicy, class_rank, level_under
 from aios.scheduler.predict import LengthPredictor
-from aios.scheduler.shares import Make, Shares, offering
+from aios.scheduler.shares import Make, offering, replaced
 from aios.scheduler.ticket import Run, Standing, Ticket, too_late
 from aios.syscalls import Delta
 
@@ -60,7 +60,7 @@ class Scheduler:
     ) -> None:
         self.core, self.policy, self.contexts = core, policy, contexts
         self._bus, self._make, self._quantum, self._max_queue = bus, make, quantum, max_queue
-        self._patience = Patience(patience_s, self._ready_items, self._raised)
+        self._patience = Patience(patience_s, lambda: self.policy, self._ready_items, self._raised)
         self._places = Places(lambda: core.capacity)
         self._tasks: asyncio.TaskGroup | None = None
         self._watcher: asyncio.Task[None] | None = None
@@ -146,6 +146,7 @@ class Scheduler:
             arrival=ticket.arrival, queued=now, context_tokens=len(sequence.tokens), deadline=ticket.deadline,
             weight=ticket.weight, kind=ticket.kind, width=sequence.width, policy=chosen,
             expected_tokens=self._expected(sequence, ticket), path=ticket.path, ahead=ticket.ahead,
+            gap_s=ticket.gap_s,
         )  # fmt: skip
         self._members.join(ticket.pid, ticket.program)
         run = Run(sequence, ticket, item)
@@ -367,15 +368,14 @@ class Scheduler:
             self.policy.retire(over)
 
     def set_policy(self, policy: SchedulingPolicy) -> None:
-        """Order by another policy, but for calls that chose theirs. Who waits goes on waiting; how long
-        programs are is handed on."""
+        """Order by another policy, but for calls that chose theirs, be it the one that is replaced. Who waits
+        goes on waiting; how long programs are is handed on."""
         now = time.monotonic()
-        if isinstance(policy, Learner) and isinstance(self.policy, Learner):
-            policy.learn(self.policy.learned())
         waiting = [item for item in self._ready_items() if not item.policy]
         for item in waiting:
             self.policy.withdraw(item)
-        self.policy = self.policy.under(policy, self._runs) if isinstance(self.policy, Shares) else policy
+        named = [i for i, run in self._runs.items() if not i.policy and run.ticket.policy == self.policy.name]
+        self.policy = replaced(self.policy, policy, self._make, self._runs, named, self._quantum)
         for item in sorted(waiting, key=lambda item: item.queued):
             self.policy.enqueue(item, now)
         self._bus.publish(PolicyChanged(core=self.core.name, policy=policy.name))
@@ -383,9 +383,9 @@ class Scheduler:
 
     def standings(self) -> dict[int, Standing]:
         """Of the processes that have calls here."""
-        policy, found = self.policy, dict[int, Standing]()
+        found: dict[int, Standing] = {}
         for item in self._runs:
-            level = policy.level_of(item) if isinstance(policy, Levelled) else class_rank(item)
+            level = level_under(self.policy, item)
             before = found.get(item.pid, Standing(0, 0))
             found[item.pid] = Standing(max(level, before.level), item.attained + before.attained)
         return found

@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping
 
-from aios.scheduler.policy import Item, Learner, Levelled, SchedulingPolicy, class_rank
+from aios.scheduler.policy import Item, Learner, SchedulingPolicy, level_under, rises_under
 from aios.scheduler.weights import Weights
 
 Make = Callable[[str], SchedulingPolicy]
@@ -62,13 +62,15 @@ class Shares:
             policy.learn(own.learned())
         self._queues[name], self._served[name] = policy, self._time
 
-    def under(self, own: SchedulingPolicy, items: Iterable[Item]) -> SchedulingPolicy:
-        """What orders `items`, all there are, when the core's own policy is `own`: this, if one of them chose
-        another, else `own` alone. Nobody may wait in the queue that is replaced."""
-        if not any(item.policy for item in items):
-            return own
+    def replace(self, own: SchedulingPolicy) -> None:
+        """The core's own policy is `own` from now on. Nobody may wait in the queue that is replaced."""
         self.name, self._queues[""] = own.name, own
-        return self
+
+    def choose(self, item: Item, name: str) -> None:
+        """`item`, which waits in no queue, is one that chose policy `name`."""
+        self._leave(item)
+        item.policy = name
+        self._join(item)
 
     def enqueue(self, item: Item, now: float) -> None:
         self._join(item)
@@ -129,8 +131,11 @@ class Shares:
 
     def level_of(self, item: Item) -> int:
         """Under its own policy."""
-        policy = self._queue(item)
-        return policy.level_of(item) if isinstance(policy, Levelled) else class_rank(item)
+        return level_under(self._queue(item), item)
+
+    def rises(self, item: Item) -> bool:
+        """Under its own policy."""
+        return rises_under(self._queue(item), item)
 
     def learned(self) -> dict[str, list[float]]:
         own = self._queues[""]
@@ -175,4 +180,28 @@ def offering(
     what `make` raises."""
     shares = policy if isinstance(policy, Shares) else Shares(policy, make, items, quantum=quantum)
     shares.offer(name)
+    return shares
+
+
+def replaced(
+    policy: SchedulingPolicy,
+    own: SchedulingPolicy,
+    make: Make,
+    items: Iterable[Item],
+    named: Iterable[Item],
+    quantum: int,
+) -> SchedulingPolicy:
+    """What orders a core by `own` from now on that was ordered by `policy`. `items`: all there are, none of
+    which waits in the queue of the core's own policy; `named`: those of them that chose that one by its name,
+    and keep it."""
+    if isinstance(own, Learner) and isinstance(policy, Learner):
+        own.learn(policy.learned())
+    kept = [item for item in named if own.name != policy.name]
+    if not kept and not any(item.policy for item in items):
+        return own
+    name = policy.name
+    shares = policy if isinstance(policy, Shares) else Shares(own, make, items, quantum=quantum)
+    shares.replace(own)
+    for item in kept:
+        shares.choose(item, name)
     return shares

@@ -20,7 +20,8 @@ from aios.syscalls import SchedulingClass
 class Ticket(msgspec.Struct):
     """Who asks, and how urgent it is; the scheduler writes down what became of it. `kind`: programs of one
     kind are expected to be of like size. `weight`: of its group. `policy`: the one it chose, "" the core's.
-    `path` and `ahead` as of `Item`. `coming`: the core to which it was sent counts it, until it is there.
+    `path`, `ahead` and `gap_s` as of `Item`. `coming`: it counts at the core to which it was sent, until it is
+    there.
 
     Times are `time.monotonic()` seconds. `queue_s`: ready without a slot, over all waits; `run_s`: in a slot;
     `first_token`: when the first token came."""
@@ -38,6 +39,7 @@ class Ticket(msgspec.Struct):
     deadline: float | None = None
     path: float | None = None
     ahead: float | None = None
+    gap_s: float | None = None
     arrival: float = msgspec.field(default_factory=time.monotonic)
     queue_s: float = 0.0
     run_s: float = 0.0

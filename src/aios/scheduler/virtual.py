@@ -127,6 +127,7 @@ class VirtualCore:
             scheduling_class="normal" if "class" in blind else session.scheduling_class, priority=0,
             weight=1.0 if "group" in blind else session.weight, arrival=now, queued=now,
             context_tokens=session.context, expected_tokens=expected, policy=session.policy,
+            gap_s=session.gap_s(),
         )  # fmt: skip
 
     def _enqueue(self, stay: Stay, now: float) -> None:
