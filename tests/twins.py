@@ -44,6 +44,9 @@ class Keeper:
     def damaged(self) -> list:
         return []
 
+    def reads(self) -> list:
+        return []
+
 
 class Store:
     """Where those are."""

@@ -15,6 +15,7 @@ from aios.kernel.limits import Budget
 from aios.kernel.rates import Bucket, Purse
 from aios.kernel.records import GroupRow
 from aios.kernel.visit import Visit
+from aios.scheduler.ticket import Ticket
 from aios.syscalls import Limits, Usage
 
 pytestmark = pytest.mark.anyio
@@ -198,7 +199,7 @@ async def test_a_call_that_a_person_was_asked_about_counts_from_when_it_begins(b
     admission = Admission.of(budget, groups, "g")
     await admission.enter()
     who: Any = SimpleNamespace(pid=1, agent="g:ann", id=1, kind="llm.generate")
-    visit = Visit(who, who, who, None, admission=admission)
+    visit = Visit(who, who, Ticket(1, 1), None, admission=admission)
     visit.park()
     if begun:
         visit.begin()
