@@ -1,7 +1,7 @@
 """`aios bench ablation`: the default without one of its mechanisms at a time, on the real engine.
 
 Two loads. `ample`: agents that declare their plans, and memory for all contexts. `tight`: fewer agents, in
-parking memory for about three of their contexts. All runs of one seed come next to each other, every other
+parking memory for about one of their contexts. All runs of one seed come next to each other, every other
 seed in the reverse order, and are compared with the whole of that seed."""
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ LOADS: Mapping[str, Mapping[str, str]] = {
     },
 }
 """What is left out, and the way to serve that does so."""
-TIGHT_MB = 24
+TIGHT_MB = 12
 MEASURES = ("makespan_s", "completion_mean_s", "slowdown_p99", "wait_p99_s", "kv_hit")
 
 

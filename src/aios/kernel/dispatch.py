@@ -207,7 +207,7 @@ class Dispatcher:
             await visit.permit(self._guard, call)
             call = await self.windows.fitted(process, member.core, call, active.id)
             admission = await self.admit(visit)
-            sequences = await member.core.prepare(call, process.pid, process.group)
+            sequences = await self.windows.prepared(process, member.core, call, active.id)
             member = await self._pool.settle(member, sequences, visit.ticket)
             prompt = max([len(sequence.tokens) for sequence in sequences])
             await admission.hold(member, prompt, member.most(call, prompt))

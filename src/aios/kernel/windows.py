@@ -10,7 +10,7 @@ from typing import TypeVar
 import msgspec
 
 from aios.context.window import Conversation
-from aios.cores.core import Core
+from aios.cores.core import Core, Sequence
 from aios.errors import ContextOverflow, NotFound
 from aios.events import EventBus, WindowChanged
 from aios.kernel.pcb import Process
@@ -22,8 +22,6 @@ V = TypeVar("V")
 
 SUMMARIES = 2_000
 """Summaries that are remembered."""
-TEMPLATE = 1_024
-"""Tokens that a chat template adds of its own, at most."""
 REMEMBERED = 1_000
 """Processes of which the last conversation is remembered, for `composition`."""
 
@@ -58,22 +56,22 @@ class Windows:
         call = await self.personal.informed(process, core, call)
         policy = call.window or self._default
         _remember(self._last, process.pid, (core, call), REMEMBERED)
-        if not (call.messages and core.capabilities.window):
+        if policy == "error" or not (call.messages and core.capabilities.window):
             return call
         try:
-            if policy == "error":
-                return await self._checked(process, core, call)
             return await self._cut(process, core, call, policy, id)
         except ContextOverflow as error:
-            self._tell(process, core, call, policy, id, tokens=error.tokens, refused=True)
+            self._refused(process, core, call, id, error)
             raise
 
-    async def _checked(self, process: Process, core: Core, call: Generate) -> Generate:
-        """`call`, as it is. Raises ContextOverflow. Most calls are short enough by their bytes alone (no token
-        is less than one): those are not rendered here and a second time by their core."""
-        if len(msgspec.json.encode(call)) + TEMPLATE > core.capabilities.window:
-            await core.prepare(msgspec.structs.replace(call, n=1), process.pid, process.group)
-        return call
+    async def prepared(self, process: Process, core: Core, call: Generate, id: int) -> list[Sequence]:
+        """What `core` makes of `call`, which is fitted as far as its policy says. Raises what that raises, and
+        tells of a conversation that is too long."""
+        try:
+            return await core.prepare(call, process.pid, process.group)
+        except ContextOverflow as error:
+            self._refused(process, core, call, id, error)
+            raise
 
     async def _cut(
         self, process: Process, core: Core, call: Generate, policy: WindowPolicy, id: int
@@ -97,6 +95,9 @@ class Windows:
         left_out, tokens = len(talk.between(0, cuts[index])), await self._length(process, core, fitted)
         self._tell(process, core, fitted, policy, id, left_out=left_out, tokens=tokens)
         return fitted
+
+    def _refused(self, process: Process, core: Core, call: Generate, id: int, error: ContextOverflow) -> None:
+        self._tell(process, core, call, call.window or self._default, id, tokens=error.tokens, refused=True)
 
     def _tell(
         self, process: Process, core: Core, call: Generate, policy: WindowPolicy, id: int, *, tokens: int,
