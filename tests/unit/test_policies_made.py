@@ -40,7 +40,10 @@ def test_parameters_reach_their_policy_and_no_other():
         ({"composed": {"starve": 1}}, "starve_s"),
         ({"composed": {"starve_s": "long"}}, "composed.starve_s"),
         ({"composed": {"quantum": 1}}, "composed.quantum"),
+        ({"composed": {"relief": -1}}, "composed.relief"),
         ({"fifo": {"levels": 2}}, "no parameters"),
+        ({"mlfq": {"levels": 0}}, "levels must be"),
+        ({"priority": {"aging_s": -1}}, "priority.aging_s"),
     ],
 )
 def test_what_a_policy_does_not_have_is_an_error_that_says_so(options, says):

@@ -58,8 +58,8 @@ class SchedulerSettings(Section, frozen=True):
     max_queue: int = 10_000
     """Most calls that may wait for one core; further callers wait at the door, they are not refused."""
     options: dict[str, dict[str, Any]] = {}
-    """Parameters of policies, by the policy's name: `[scheduler.options.composed]`, `starve_s = 60`. Each
-    policy's page says which it has (docs/explain/scheduling.md)."""
+    """Parameters of policies, by the policy's name: `[scheduler.options.composed]`, `starve_s = 60`.
+    docs/explain/scheduling.md says which there are."""
 
 
 class ContextSettings(Section, frozen=True):

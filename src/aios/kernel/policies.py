@@ -15,11 +15,16 @@ from aios.scheduler.policy import SchedulingPolicy
 
 class Policies:
     """Makes policies. Raises ConfigError if the configuration has parameters for a policy that there is not, or
-    that it does not have, or of another type."""
+    that it does not have, or of another type, or that it refuses."""
 
     def __init__(self, settings: SchedulerSettings) -> None:
         self._quantum = settings.quantum_tokens
         self._options = {name: _checked(name, given) for name, given in settings.options.items()}
+        for name in self._options:
+            try:
+                self(name)
+            except ValueError as error:
+                raise ConfigError(f"'scheduler.options.{name}': {error}.", "Correct that value.") from error
 
     def __call__(self, name: str) -> SchedulingPolicy:
         """A new policy of that name. Raises ConfigError."""
@@ -41,4 +46,6 @@ def _checked(policy: str, given: dict[str, Any]) -> dict[str, Any]:
             options[option] = msgspec.convert(value, hints[option])
         except msgspec.ValidationError as error:
             raise ConfigError(f"{where!r} is wrong: {error}.", "Correct that value.") from error
+        if isinstance(options[option], int | float) and options[option] < 0:
+            raise ConfigError(f"{where!r} is less than 0.", "Correct that value.")
     return options
