@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,13 +15,17 @@ from aios.config import ContextSettings, CoreSettings
 from aios.context.manager import ContextManager
 from aios.cores.core import Ended, Seat
 from aios.cores.llama.core import LlamaCore
-from aios.cores.llama.ram import Ram
+from aios.cores.llama.embedder import Embedder
+from aios.cores.llama.ffi import Library
+from aios.cores.llama.model import Model
+from aios.cores.ram import Ram
 from aios.errors import (
     BadRequest,
     ConfigError,
     ContextOverflow,
     EngineCrashed,
     InvalidSchema,
+    LimitExceeded,
     ModelCorrupt,
     ModelError,
 )
@@ -85,8 +90,8 @@ class Machine:
 @contextlib.asynccontextmanager
 async def machine(model: Path, *, quantum: int = 8, ram: Ram | None = None, **settings):
     bus = EventBus()
-    options = {"slots": 3, "context": 512, "threads": 1, "kv_ram_mb": 16.0, **settings}
-    core = LlamaCore(CoreSettings(name="tiny", model=str(model), **options), bus, ram=ram)
+    options = {"name": "tiny", "slots": 3, "context": 512, "threads": 1, "kv_ram_mb": 16.0, **settings}
+    core = LlamaCore(CoreSettings(model=str(model), **options), bus, ram)
     async with asyncio.TaskGroup() as tasks:
         await core.start(tasks)
         try:
@@ -307,10 +312,14 @@ class Free(Ram):
     """A machine with so many MB free."""
 
     def __init__(self, mb: float) -> None:
+        super().__init__()
         self.mb = mb
 
-    def free(self) -> int:
-        return int(self.mb * 2**20)
+    def _machine(self) -> Iterator[int]:
+        yield int(self.mb * 2**20)
+
+    def _groups(self) -> Iterator[int]:
+        yield from ()
 
 
 async def test_more_parking_memory_than_is_free_is_refused_and_leaves_no_process(tiny_model):
@@ -340,6 +349,63 @@ async def test_the_default_parking_memory_is_half_of_what_is_free_and_it_is_said
         for text in ("one", "two", "three", "four", "five"):
             await m.ask(chat(text * 20))
         assert 0 < m.scheduler.contexts.seating.parking.extents.used <= size
+
+
+async def test_cores_that_share_a_machine_leave_each_other_what_they_may_take(tiny_model):
+    ram = Free(400.0)
+    async with machine(tiny_model, kv_ram_mb=300.0, ram=ram) as m:
+        taken, weights = m.core._worker.ready.taken, m.core._worker.ready.info.size_bytes
+        assert ram.free(str(tiny_model)) == 100 * 2**20 - (taken - weights)
+        assert ram.free("other.gguf") == 100 * 2**20 - taken
+        async with machine(tiny_model, name="next", kv_ram_mb=None, ram=ram) as other:
+            size = other.core.capabilities.contexts.ram_bytes
+            assert size == (100 * 2**20 - 2 * taken + weights) // 2  # half of what is left beside both
+            assert (await other.ask(chat("fine")))[1].completion_tokens == 12
+        with pytest.raises(ExceptionGroup) as caught:
+            async with machine(tiny_model, name="third", kv_ram_mb=101.0, ram=ram):
+                raise AssertionError("it started")
+        assert "kv_ram_mb" in str(caught.value.exceptions[0])
+    assert ram.free() == 400 * 2**20
+
+
+async def test_a_model_that_does_not_fit_beside_another_is_refused(tiny_model):
+    """Though the system says that there is room: the other has not touched its own yet."""
+    ram = Free(400.0)
+    async with machine(tiny_model, kv_ram_mb=350.0, ram=ram):
+        with pytest.raises(ExceptionGroup) as caught:
+            async with machine(tiny_model, name="next", slots=50, ram=ram):
+                raise AssertionError("it started")
+        (error,) = caught.value.exceptions
+        assert isinstance(error, ModelError)
+        assert "50 slots of 512 tokens" in str(error)
+
+
+async def test_a_worker_that_is_restarted_gets_the_parking_memory_that_there_is(tiny_model):
+    async with machine(tiny_model, kv_ram_mb=None, ram=Free(60.0)) as m:
+        await m.ask(chat("one"), pid=1)
+        os.kill(m.core.worker_pid, signal.SIGKILL)
+        for pid, text in enumerate(("two", "three", "four", "five")):
+            assert (await m.ask(chat(text * 20), pid=pid + 2))[1].completion_tokens > 0
+        assert m.core.epoch == 1
+        assert m.scheduler.contexts.seating.parking.extents.used > 0
+
+
+async def test_a_text_for_which_there_is_no_memory_is_refused_and_the_core_goes_on(tiny_model):
+    """What embedding takes is asked for when it is known how long the text is."""
+    reserved = [0]
+    model = Model(Library(), tiny_model, gpu_layers=0)
+    embedder = Embedder(model, window=4096, threads=1, ram=Free(800.0), reserved=lambda: reserved[0])
+    short = embedder.embed([5, 6, 7])
+    reserved[0] = 700 * 2**20
+    with pytest.raises(LimitExceeded) as caught:
+        embedder.embed([5] * 4000)
+    assert "4096 tokens" in str(caught.value)
+    assert embedder.embed([5, 6, 7]) == short
+    reserved[0] = 0
+    assert len(embedder.embed([5] * 4000)) == 64
+    assert embedder.embed([5, 6, 7]) == pytest.approx(short, abs=1e-5)
+    embedder.close()
+    embedder.close()
 
 
 async def test_slots_that_no_machine_has_are_refused_before_they_are_made(tiny_model):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
+import os
 from pathlib import Path
 
 import msgspec
@@ -10,8 +12,8 @@ import pytest
 from aios.config import parse
 from aios.cores.llama.gauge import Gauge
 from aios.cores.llama.messages import Options
-from aios.cores.llama.parking import ParkingMemory
-from aios.cores.llama.ram import Ram
+from aios.cores.llama.parking import ParkingMemory, untouched
+from aios.cores.ram import Promise, Ram
 from aios.errors import ConfigError, ModelError
 
 MB = 2**20
@@ -110,7 +112,7 @@ def test_a_model_with_more_slots_than_memory_is_refused() -> None:
         model="m", slots=4, context=1000, threads=1, gpu_layers=0, exact=True, deterministic=False,
         prefill_chunk=128, arena_fd=-1, arena_bytes=0,
     )  # fmt: skip
-    gauge = Gauge(0, 0, 0.001, taken=500 * MB)
+    gauge = Gauge(0, 0, 0.001, weights=100 * MB, taken=500 * MB)
     gauge.check(options, 500 * MB)
     gauge.check(options, None)
     gauge._replace(taken=0).check(msgspec.structs.replace(options, gpu_layers=-1), 0)
@@ -118,3 +120,65 @@ def test_a_model_with_more_slots_than_memory_is_refused() -> None:
         gauge.check(options, 500 * MB - 1)
     assert "4 slots of 1000 tokens" in str(caught.value)
     assert "`slots`" in caught.value.mend
+
+
+def test_what_the_engine_asked_for_counts_where_it_is_more(tmp_path: Path) -> None:
+    gauge = Gauge(0, 0, 0.001, weights=100 * MB, taken=500 * MB)
+    assert gauge.opened(470 * MB).taken == 570 * MB  # with its work space
+    assert gauge.opened(0).taken == 500 * MB  # a system that does not tell
+    assert gauge._replace(weights=0, taken=0).opened(470 * MB).taken == 0  # on a GPU
+
+
+def available(ram_root: Path, mb: int) -> None:
+    (ram_root / "proc/meminfo").write_text(f"MemAvailable: {mb * 1024} kB\n")
+
+
+def test_what_one_core_may_take_is_not_there_for_the_next(tmp_path: Path) -> None:
+    ram = machine(tmp_path)
+    assert ram.free("a.gguf") == 8000 * MB
+    ram.promise("one", Promise(1000 * MB, "a.gguf", weights=3000 * MB))
+    available(tmp_path, 7600)  # it touched 400 MB of its own; weights are pages of files
+    assert ram.free("b.gguf") == 4000 * MB
+    assert ram.free("a.gguf") == 7000 * MB  # the same weights are there once
+    ram.promise("two", Promise(500 * MB, "a.gguf", weights=3000 * MB))
+    assert ram.free("b.gguf") == 3500 * MB
+    available(tmp_path, 900)  # somebody else took more than was left
+    assert ram.free("b.gguf") == 900 * MB
+    available(tmp_path, 8000)
+    ram.release("one")
+    assert ram.free("b.gguf") == 4500 * MB
+    ram.release("two")
+    ram.release("two")
+    available(tmp_path, 9000)  # nobody is left: what there is now counts
+    assert ram.free() == 9000 * MB
+
+
+def test_more_was_promised_than_there_is(tmp_path: Path) -> None:
+    ram = machine(tmp_path, available_mb=100)
+    assert ram.free() == 100 * MB
+    ram.promise("one", Promise(150 * MB))
+    assert ram.free() == 0
+
+
+def test_a_system_that_does_not_tell_promises_what_is_asked(tmp_path: Path) -> None:
+    ram = machine(tmp_path, available_mb=None)
+    ram.promise("one", Promise(150 * MB))
+    assert ram.free() is None
+
+
+def test_memory_counts_when_it_is_asked_for_and_not_when_it_is_touched(tmp_path: Path) -> None:
+    ram = Ram()
+    before = ram.asked_for()
+    with mmap.mmap(-1, 64 * MB, flags=mmap.MAP_PRIVATE):
+        assert 64 * MB <= ram.asked_for() - before < 80 * MB
+    assert machine(tmp_path).asked_for() == 0
+
+
+def test_parking_memory_knows_what_was_never_written() -> None:
+    parking = ParkingMemory(64 * MB)
+    assert untouched(parking.fd) == 64 * MB
+    os.pwrite(parking.fd, b"x" * MB, 5 * MB)
+    assert untouched(parking.fd) == 63 * MB
+    parking.fit(20 * MB, asked=False)  # what is behind its end is gone
+    assert (parking.size, untouched(parking.fd)) == (10 * MB, 9 * MB)
+    parking.close()

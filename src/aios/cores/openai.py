@@ -24,6 +24,7 @@ from aios.config import CoreSettings
 from aios.cores.breaker import Breaker
 from aios.cores.core import Capabilities, Ended, Seat, Sequence, Step, Yielded
 from aios.cores.endpoint import CutStream, Endpoint, Unreachable
+from aios.cores.ram import Ram
 from aios.cores.refusal import Overloaded
 from aios.cores.reply import EmbeddingReply, ModelList, Reader, Reply
 from aios.cores.request import NEWER_LIMIT, body_of, continuable, embedding_body, path_of, starts_anew
@@ -46,7 +47,8 @@ PROBE_S = 10.0
 
 
 class OpenAICore:
-    """`[[cores]] kind = "openai"`. `backoff` paces tries, `probes` the search for an endpoint that is gone.
+    """`[[cores]] kind = "openai"`. `backoff` paces tries, `probes` the search for an endpoint that is gone. Of
+    `ram` it takes none.
 
     Interrupts are by text (`Talk`), where the endpoint can go on with one. A `Generate` is one sequence,
     whatever its `n`."""
@@ -55,6 +57,7 @@ class OpenAICore:
         self,
         settings: CoreSettings,
         bus: EventBus,
+        ram: Ram | None = None,
         *,
         env: Mapping[str, str] | None = None,
         backoff: Backoff | None = None,

@@ -18,6 +18,7 @@ from typing import Any
 
 from aios.config import CoreSettings
 from aios.cores.core import Capabilities, Ended, Seat, Sequence, Step, Yielded
+from aios.cores.ram import Ram
 from aios.errors import AiosError, BadRequest, ConfigError, CoreError, CoreUnavailable
 from aios.events import CoreChanged, EventBus
 from aios.syscalls import (
@@ -54,12 +55,13 @@ class Part:
 
 class ScriptedCore:
     """`[[cores]] kind = "scripted"`. `script` says the answers (default: `echo`); `sleep` is its clock, which
-    a simulation replaces by a virtual one."""
+    a simulation replaces by a virtual one. Of `ram` it takes none."""
 
     def __init__(
         self,
         settings: CoreSettings,
         bus: EventBus,
+        ram: Ram | None = None,
         *,
         script: Script | None = None,
         sleep: Sleep = asyncio.sleep,

@@ -25,6 +25,7 @@ from aios.access.redact import Redactor
 from aios.config import CoreSettings, Settings
 from aios.context.manager import ContextManager
 from aios.cores.core import Core
+from aios.cores.ram import Ram
 from aios.errors import AiosError, Cancelled, Conflict, Draining, JournalUnavailable
 from aios.events import EventBus, JournalChanged, KernelChanged, StorageChanged, StoreDamaged, Subscription
 from aios.kernel.aside import Aside
@@ -274,8 +275,9 @@ class Kernel:
                 )
             return
         default = CoreSettings(name="main", kind="llama", model=catalogue.default())
+        ram = Ram()
         for settings in self.settings.cores or (default,):
-            core: Core = plugins.load(plugins.CORES, settings.kind)(settings, self.bus)
+            core: Core = plugins.load(plugins.CORES, settings.kind)(settings, self.bus, ram)
             await self._start_core(core, settings, stack, tasks)
 
     async def _start_core(

@@ -46,9 +46,9 @@ from aios.cores.llama.messages import (
 )
 from aios.cores.llama.parking import ParkingMemory
 from aios.cores.llama.progress import Mail, Progress, Sampled, Searched, error_of
-from aios.cores.llama.ram import Ram
 from aios.cores.llama.supervisor import Supervisor
 from aios.cores.llama.toolcalls import AnswerParser
+from aios.cores.ram import Promise, Ram
 from aios.errors import AiosError, BadRequest, ConfigError, ContextOverflow, CoreUnavailable
 from aios.events import EventBus
 from aios.models.store import ModelStore
@@ -62,20 +62,22 @@ Reply = TokenIds | Vectors | Moved
 
 
 class LlamaCore:
-    """One GGUF model on this machine. `[[cores]] kind = "llama"`."""
+    """One GGUF model on this machine. `[[cores]] kind = "llama"`. `ram`: shared with the other cores."""
 
     def __init__(
         self,
         settings: CoreSettings,
         bus: EventBus,
+        ram: Ram | None = None,
         *,
         store: ModelStore | None = None,
-        ram: Ram | None = None,
     ) -> None:
         self.name = settings.name
         self._settings = settings
         self._path = (store or ModelStore()).resolve(settings.model)
         self._ram = ram or Ram()
+        self._free: int | None = None
+        """Bytes there were for model, slots and parking memory when it started."""
         asked = settings.kv_ram_mb
         self._parking = ParkingMemory(int((PARKING_MB if asked is None else asked) * 2**20))
         self._arena = Arena(self._parking.fd, self._parking.size)
@@ -87,7 +89,7 @@ class LlamaCore:
         self._requests: dict[int, asyncio.Future[Reply]] = {}
         self._worker = Supervisor(
             settings.name,
-            self._options(),
+            self._options,
             bus,
             max_restarts=settings.max_restarts,
             deliver=self._deliver,
@@ -139,13 +141,17 @@ class LlamaCore:
     # -- life --------------------------------------------------------------------------------------
 
     async def start(self, tasks: asyncio.TaskGroup) -> None:
-        free = await asyncio.to_thread(self._ram.free)
+        self._free = free = await asyncio.to_thread(self._ram.free, str(self._path))
         await self._worker.start(tasks)
         try:
             self._fit(free)
         except ConfigError:
             await self._worker.close()
             raise
+        ready = self._worker.ready
+        weights = ready.info.size_bytes if ready.taken else 0
+        own = ready.taken - weights + self._parking.size
+        self._ram.promise(self.name, Promise(own, str(self._path), weights))
         mark = await asyncio.to_thread(fingerprint, self._path, self._settings)
         self._keeper = LlamaKeeper(mark, self._arena, self._ask)
         info = self._worker.ready.info
@@ -170,6 +176,7 @@ class LlamaCore:
 
     async def close(self) -> None:
         await self._worker.close()
+        self._ram.release(self.name)
         self._arena.close()
         self._parking.close()
 
@@ -186,6 +193,7 @@ class LlamaCore:
             prefill_chunk=settings.prefill_chunk,
             arena_fd=self._parking.fd,
             arena_bytes=self._parking.size,
+            free=self._free,
         )
 
     # -- what the worker says ----------------------------------------------------------------------

@@ -98,6 +98,7 @@ class Engine:
         params.n_seq_max = options.slots
         params.n_batch = params.n_ubatch = options.prefill_chunk + options.slots
         params.n_threads = params.n_threads_batch = options.threads
+        params.swa_full = True  # layers that look back only so far keep all: a slot is as large as was counted
         exact = options.exact or options.deterministic
         params.kv_unified = not exact
         params.flash_attn_type = 0 if exact else 1
@@ -304,41 +305,6 @@ class Engine:
         last token is part of its chunk, never decoded alone, except where the chunk has just that one."""
         missing = len(generation.context) - self._kv(generation)
         return missing == 1 and len(generation.context) > generation.prompt_length
-
-    def close(self) -> None:
-        self._batch.close()
-        self._lib.llama_free(self._context)
-
-
-class Embedder:
-    """Mean-pooled, normalised embeddings of the model's last layer, with a context of their own."""
-
-    def __init__(self, model: Model, *, context: int, threads: int) -> None:
-        self._model = model
-        self._lib, self._ffi = model.library.lib, model.library.ffi
-        params = self._lib.llama_context_default_params()
-        params.n_ctx = params.n_batch = params.n_ubatch = context
-        params.n_threads = params.n_threads_batch = threads
-        params.embeddings = True
-        params.pooling_type = 1  # mean
-        params.flash_attn_type = 0
-        self._context: Any = self._lib.llama_init_from_model(model.handle, params)
-        if self._context == self._ffi.NULL:
-            raise ModelError("No memory for an embedding context.", "Lower `context` of the core.")
-        self._batch = Batch(self._lib, context)
-        self._width: int = self._lib.llama_model_n_embd(model.handle)
-
-    def embed(self, tokens: list[int]) -> list[float]:
-        """One vector of length 1, width `n_embd`. At most `context` tokens, at least one."""
-        self._lib.llama_memory_clear(self._lib.llama_get_memory(self._context), True)
-        self._batch.clear()
-        for i, token in enumerate(tokens):
-            self._batch.add(token, i, 0, logits=True)
-        if self._lib.llama_decode(self._context, self._batch.data) != 0:
-            raise CoreError("The engine failed to embed.", "Try again.")
-        pointer = self._lib.llama_get_embeddings_seq(self._context, 0)
-        vector = np.frombuffer(self._ffi.buffer(pointer, self._width * 4), dtype=np.float32)
-        return (vector / max(float(np.linalg.norm(vector)), 1e-12)).tolist()
 
     def close(self) -> None:
         self._batch.close()

@@ -17,11 +17,13 @@ SMALL = 256
 
 class Gauge(NamedTuple):
     """A parked context of n tokens takes `base + n * per_token` bytes; a token of a prompt took `prefill_s`
-    seconds; the weights and the KV of all slots take `taken` bytes of RAM (0: they are on a GPU)."""
+    seconds; the weights take `weights` bytes of RAM, with the KV of all slots and the engine's work space it
+    is `taken` (both 0: they are on a GPU)."""
 
     base: int
     per_token: int
     prefill_s: float
+    weights: int
     taken: int
 
     @classmethod
@@ -35,16 +37,20 @@ class Gauge(NamedTuple):
             base, per_token, prefill_s = engine.measure()
         finally:
             engine.close()
-        # What slides over a window may keep no more than that: the least it can be.
-        kept = min(options.context, model.sliding or options.context)
-        slots = options.slots * (base + kept * per_token)
-        return cls(base, per_token, prefill_s, 0 if options.gpu_layers else model.size + slots)
+        slots = options.slots * (base + options.context * per_token)
+        weights, slots = (0, 0) if options.gpu_layers else (model.size, slots)
+        return cls(base, per_token, prefill_s, weights, weights + slots)
+
+    def opened(self, asked_for: int) -> Gauge:
+        """The engine is made, and asked for so many bytes. Its work space is among them, which grows with the
+        window and is not touched before it is used: here it can be had exactly and still be refused."""
+        return self._replace(taken=max(self.taken, self.weights + asked_for)) if self.taken else self
 
     def check(self, options: Options, free: int | None) -> None:
         """Raises ModelError where `free` bytes are not enough."""
         if free is not None and self.taken > free:
             raise ModelError(
-                f"The model and {options.slots} slots of {options.context} tokens take {_mb(self.taken)} of "
+                f"The model with {options.slots} slots of {options.context} tokens take {_mb(self.taken)} of "
                 f"memory; {_mb(free)} are free.",
                 "Lower `slots` or `context` of the core, choose a smaller model, or free memory.",
             )

@@ -21,8 +21,8 @@ DEFAULT_WINDOW = 4096
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """How the worker sets up the engine. Sizes in tokens (`context` 0: the smaller of the model's own and
-    DEFAULT_WINDOW); `arena_bytes` is the size of the parking memory
-    behind the inherited file descriptor `arena_fd`."""
+    DEFAULT_WINDOW); `arena_bytes` is the size of the parking memory behind the inherited file descriptor
+    `arena_fd`. Model and slots may take `free` bytes, or what the machine has if that is less or None."""
 
     model: str
     slots: int
@@ -34,6 +34,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     prefill_chunk: int
     arena_fd: int
     arena_bytes: int
+    free: int | None = None
 
 
 # -- to the worker ----------------------------------------------------------------------------------

@@ -16,14 +16,14 @@ PERIOD_S = 60.0
 
 
 class Supervisor:
-    """Starts the worker, hands on what it says (`deliver`), and starts another when it dies: at most
-    `max_restarts` times a minute. `lost` is told WorkerLost when a worker was replaced, so that whoever asked
-    the old one asks the new one, or the error after which there is none."""
+    """Starts the worker with `options()`, hands on what it says (`deliver`), and starts another when it dies:
+    at most `max_restarts` times a minute. `lost` is told WorkerLost when a worker was replaced, so that whoever
+    asked the old one asks the new one, or the error after which there is none."""
 
     def __init__(
         self,
         name: str,
-        options: Options,
+        options: Callable[[], Options],
         bus: EventBus,
         *,
         max_restarts: int,
@@ -77,7 +77,7 @@ class Supervisor:
             self._link.send(message)
 
     async def _open(self) -> None:
-        self._link, self._ready = await Link.open(self._options)
+        self._link, self._ready = await Link.open(self._options())
         self._up.set()
 
     async def _supervise(self) -> None:

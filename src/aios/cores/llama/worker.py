@@ -18,7 +18,8 @@ from pathlib import Path
 import msgspec
 
 from aios.cores.llama.arena import Arena
-from aios.cores.llama.engine import Embedder, Engine
+from aios.cores.llama.embedder import Embedder
+from aios.cores.llama.engine import Engine
 from aios.cores.llama.ffi import Library
 from aios.cores.llama.gauge import Gauge
 from aios.cores.llama.generation import Generation
@@ -48,8 +49,9 @@ from aios.cores.llama.messages import (
     from_wire,
 )
 from aios.cores.llama.model import Model
-from aios.cores.llama.ram import Ram
+from aios.cores.llama.parking import untouched
 from aios.cores.llama.swapfile import Image, read_swapfile
+from aios.cores.ram import Ram
 from aios.errors import AiosError, ContextOverflow, StorageCorrupt
 
 
@@ -98,16 +100,22 @@ class Worker:
     """The process: a reader thread and the engine loop."""
 
     def __init__(self, channel: Channel, options: Options) -> None:
-        free = Ram().free()  # before the weights are in it
+        ram = Ram()
+        free = _least(ram.free(), options.free)  # before the weights are in it
         self._channel = channel
         self._model = Model(Library(), Path(options.model), gpu_layers=options.gpu_layers)
         window = options.context or min(self._model.trained or DEFAULT_WINDOW, DEFAULT_WINDOW)
         self._options = options = msgspec.structs.replace(options, context=window)
         self._gauge = Gauge.of(self._model, options)
         self._gauge.check(options, free)
-        arena = Arena(options.arena_fd, options.arena_bytes)
-        self._engine = Engine(self._model, options, arena)
-        self._embedder: Embedder | None = None
+        before = ram.asked_for()
+        self._engine = Engine(self._model, options, Arena(options.arena_fd, options.arena_bytes))
+        self._gauge = self._gauge.opened(ram.asked_for() - before)
+        self._gauge.check(options, free)
+        self._embedder = Embedder(
+            self._model, window=window, threads=options.threads, ram=ram,
+            reserved=lambda: untouched(options.arena_fd),
+        )  # fmt: skip
         self._inbox = Inbox()
         vocabulary = self._model.vocabulary
         self._grammars = GrammarFactory(
@@ -196,8 +204,6 @@ class Worker:
 
     def _embed(self, call: EmbedTexts) -> FromWorker:
         window = self._options.context
-        if self._embedder is None:
-            self._embedder = Embedder(self._model, context=window, threads=self._options.threads)
         vectors: list[list[float]] = []
         count = 0
         for item in call.inputs:
@@ -208,8 +214,16 @@ class Worker:
                                         "Split it.")  # fmt: skip
                 return Failed(id=call.request, code=error.code, what=error.what, mend=error.mend)
             count += len(tokens)
-            vectors.append(self._embedder.embed(tokens or [self._model.vocabulary.eos]))
+            try:
+                vectors.append(self._embedder.embed(tokens or [self._model.vocabulary.eos]))
+            except AiosError as error:
+                return Failed(id=call.request, code=error.code, what=error.what, mend=error.mend)
         return Vectors(request=call.request, vectors=vectors, tokens=count)
+
+
+def _least(*sizes: int | None) -> int | None:
+    """Of those that are known."""
+    return min([size for size in sizes if size is not None], default=None)
 
 
 def main() -> None:
