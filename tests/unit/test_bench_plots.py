@@ -165,12 +165,12 @@ def test_parts_are_points_with_their_values(tmp_path: Path, figures: list[Any]) 
 
 
 def test_the_plot_of_what_is_left_out_names_all_of_it(figures: list[Any], tmp_path: Path) -> None:
-    costs = {f"{name}_cost": 1.2 for name in ablation.MEASURES if name != "kv_hit"}
-    rows = [
-        {"load": load, "without": without, **ranged(**dict.fromkeys(ablation.MEASURES, 4.0)), **ranged(**costs)}
-        for load, ways in ablation.LOADS.items()
-        for without in ways
-    ]
+    def row(load: str, without: str) -> dict[str, Any]:
+        measures = ablation.MEASURES[load]
+        costs = {f"{name}_cost": 1.2 for name in measures if name != "kv_hit"}
+        return {"load": load, "without": without, **ranged(**dict.fromkeys(measures, 4.0)), **ranged(**costs)}
+
+    rows = [row(load, without) for load, ways in ablation.LOADS.items() for without in ways]
     result = {"model": "m", "agents": 16, "slots": 4, "seeds": 3, "kv_ram_mb_tight": 24, "rows": rows}
     ablation.plot(tmp_path / "plot.png", result)
     assert (tmp_path / "plot.png").read_bytes().startswith(PNG)

@@ -125,19 +125,21 @@ def test_a_part_of_the_contexts_is_measured_alone_and_the_rest_kept(
 
 def test_what_is_left_out_is_compared_with_the_whole_of_the_same_seed_and_load() -> None:
     def row(load: str, seed: int, without: str, span: float) -> dict:
-        times = dict.fromkeys(ablation.MEASURES, span)
+        times = dict.fromkeys(ablation.MEASURES[load], span)
         return {**times, "load": load, "seed": seed, "without": without, "wait_p99_s": 0.0, "kv_hit": 0.5}
 
     rows = [
         row("ample", 1, ablation.WHOLE, 10.0), row("ample", 2, ablation.WHOLE, 20.0),
         row("ample", 1, "no preemption", 12.0), row("ample", 2, "no preemption", 30.0),
         row("tight", 1, ablation.WHOLE, 5.0), row("tight", 1, "no swap", 4.0),
+        row("flood", 1, ablation.WHOLE, 0.5), row("flood", 1, "no preemption", 4.0),
     ]  # fmt: skip
     merged = {(each["load"], each["without"]): each for each in ablation.merged(rows)}
     without = merged["ample", "no preemption"]
     assert (without["makespan_s_cost"], without["makespan_s_cost_range"]) == (1.35, [1.2, 1.5])
     assert (without["makespan_s"], without["makespan_s_range"]) == (21.0, [12.0, 30.0])
     assert merged["tight", "no swap"]["makespan_s_cost"] == 0.8
+    assert merged["flood", "no preemption"]["interactive_wait_p99_s_cost"] == 8.0
     assert merged["ample", ablation.WHOLE]["slowdown_p99_cost"] == 1.0
     assert "wait_p99_s_cost" not in without  # nobody waited in the whole: there is no ratio
     assert "kv_hit_cost" not in without

@@ -1,7 +1,8 @@
 """`aios bench ablation`: the default without one of its mechanisms at a time, on the real engine.
 
-Two loads. `ample`: agents that declare their plans, and memory for all contexts. `tight`: fewer agents, in
-parking memory for about one of their contexts. All runs of one seed come next to each other, every other
+Three loads. `ample`: agents that declare their plans, and memory for all contexts. `tight`: fewer agents, in
+parking memory for about one of their contexts. `flood`: a person who types while batch work of long answers
+keeps the core busy (that of `neighbours`). All runs of one seed come next to each other, every other
 seed in the reverse order, and are compared with the whole of that seed."""
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 from aios.bench.board import Board
 from aios.bench.drive import Row
 from aios.bench.modes import BACKOFF, Setup, served
+from aios.bench.neighbours import Street
 from aios.bench.progress import Progress
 from aios.bench.report import machine, save_figure, spread, write_result
 from aios.bench.sessions import plans, run_sessions
@@ -41,10 +43,19 @@ LOADS: Mapping[str, Mapping[str, str]] = {
         "no swap": "aios-composed-noswap",
         "no swap, no pressure rule": "aios-composed-noswap-unpressed",
     },
+    "flood": {WHOLE: "aios-composed", "no preemption": "aios-composed-unpreempted"},
 }
 """What is left out, and the way to serve that does so."""
 TIGHT_MB = 12
-MEASURES = ("makespan_s", "completion_mean_s", "slowdown_p99", "wait_p99_s", "kv_hit")
+CROWD = {
+    "makespan_s": "makespan", "completion_mean_s": "mean completion", "slowdown_p99": "p99 slowdown",
+    "wait_p99_s": "", "kv_hit": "",
+}  # fmt: skip
+MEASURES: Mapping[str, Mapping[str, str]] = {
+    "ample": CROWD, "tight": CROWD,
+    "flood": {"interactive_wait_p50_s": "median wait", "interactive_wait_p99_s": "p99 wait"},
+}  # fmt: skip
+"""What is measured, and what the plot calls it; "": it is not in the plot."""
 
 
 def run(
@@ -79,12 +90,16 @@ async def _all(setup: Setup, seeds: int, progress: Progress) -> list[dict[str, A
                     row = {"seed": seed, "load": load, "without": without, **done}
                     progress.add(row)
                 rows.append(row)
-                told = "  ".join(f"{name.removesuffix('_s')} {row[name]}" for name in MEASURES)
+                told = "  ".join(f"{name.removesuffix('_s')} {row[name]:.4g}" for name in MEASURES[load])
                 print(f"seed {seed}, {load}, {without:25} {told}", flush=True)
     return rows
 
 
 async def _one(setup: Setup, load: str, mode: str, seed: int) -> dict[str, Any]:
+    if load == "flood":
+        options = {"composed": {"interrupts": "unpreempted" not in mode}}
+        street = Street(setup.path, Path(tempfile.mkdtemp(dir=setup.state)), quick=False)
+        return await street.flood({"policy": "composed", "options": options}, seed)
     if load == "tight":
         setup = replace(setup, agents=3 * setup.agents // 4, tables=f"kv_ram_mb = {TIGHT_MB}")
     crowd = plans(setup.agents, seed)
@@ -101,7 +116,7 @@ def merged(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     for load, without in dict.fromkeys((row["load"], row["without"]) for row in rows):
         same = [row for row in rows if (row["load"], row["without"]) == (load, without)]
         entry: dict[str, Any] = {"load": load, "without": without}
-        for name in MEASURES:
+        for name in MEASURES[load]:
             values = [row[name] for row in same]
             entry |= {name: statistics.median(values), f"{name}_range": [min(values), max(values)]}
             bases = [whole[load, row["seed"]][name] for row in same]
@@ -115,12 +130,17 @@ def merged(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def plot(path: Path, result: dict[str, Any]) -> None:
     """What leaving each mechanism out costs, load by load."""
-    shown = {
-        "makespan_s": "makespan", "completion_mean_s": "mean completion", "slowdown_p99": "p99 slowdown",
+    agents, tight = result["agents"], 3 * result["agents"] // 4
+    told = {
+        "ample": f"{agents} agents, memory for all",
+        "tight": f"{tight} agents, {result['kv_ram_mb_tight']} MB for contexts",
+        "flood": "a person among 12 batch agents",
     }  # fmt: skip
-    figure, panels = plotting().subplots(1, len(LOADS), figsize=(7.5 * len(LOADS), 5.5))
+    widths = [max(2, len(ways)) for ways in LOADS.values()]
+    figure, panels = plotting().subplots(1, len(LOADS), figsize=(18, 5.5), width_ratios=widths)
     for axes, load in zip(panels, LOADS, strict=True):
         rows = [row for row in result["rows"] if row["load"] == load and row["without"] != WHOLE]
+        shown = {name: label for name, label in MEASURES[load].items() if label}
         for index, (name, label) in enumerate(shown.items()):
             cost, shift = f"{name}_cost", (index - 1) * 0.27
             with_it = [row for row in rows if cost in row]
@@ -134,10 +154,8 @@ def plot(path: Path, result: dict[str, Any]) -> None:
         axes.invert_yaxis()
         axes.margins(x=0.12)
         axes.set_xlabel("times what the whole takes, same seed (above 1: worse without it)")
-        agents = result["agents"] if load == "ample" else 3 * result["agents"] // 4
-        memory = "memory for all" if load == "ample" else f"{result['kv_ram_mb_tight']} MB for contexts"
-        axes.set_title(f"{load}: {agents} agents, {memory}", fontsize=10)
-    panels[0].legend(fontsize=8, loc="lower right")
+        axes.set_title(f"{load}: {told[load]}", fontsize=10)
+        axes.legend(fontsize=8, loc="lower right")
     figure.suptitle(
         f"{result['model']}, {result['slots']} slots, {result['seeds']} seeds: medians and ranges", fontsize=10
     )

@@ -75,9 +75,8 @@ def tables(setup: Setup, mode: str) -> str:
         told["context"].append("swap_mb = 0")
     if "unshared" in flags:
         told["context"].append("share_prefixes = false")
-    if "unpreempted" in flags:
-        told["scheduler"].append(f"quantum_tokens = {10**9}")
-    for flag, option in (("unranked", "programs"), ("unpressed", "pressure")):
+    switches = (("unranked", "programs"), ("unpressed", "pressure"), ("unpreempted", "interrupts"))
+    for flag, option in switches:
         if flag in flags:
             told[f"scheduler.options.{policy}"].append(f"{option} = false")
     sections = "".join(f"[{name}]\n" + "\n".join(lines) + "\n" for name, lines in told.items() if lines)

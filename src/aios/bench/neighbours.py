@@ -82,12 +82,17 @@ class Street:
     async def _row(self, policy: str, seed: int) -> dict[str, Any]:
         row: dict[str, Any] = {"policy": policy, "seed": seed}
         for load in (self._noisy, self._shares, self._flood):
-            async with self._kernel(policy) as kernel:
+            async with self._kernel({"policy": policy}) as kernel:
                 row |= await load(kernel, seed)
         return row
 
+    async def flood(self, scheduler: Mapping[str, Any], seed: int) -> dict[str, Any]:
+        """Someone who types while batch work keeps the core busy, under a table `[scheduler]`."""
+        async with self._kernel(scheduler) as kernel:
+            return await self._flood(kernel, seed)
+
     @asynccontextmanager
-    async def _kernel(self, policy: str) -> AsyncGenerator[Kernel]:
+    async def _kernel(self, scheduler: Mapping[str, Any]) -> AsyncGenerator[Kernel]:
         self._states += 1
         core = {
             "name": "main", "model": str(self._model), "slots": SLOTS, "context": 1024,
@@ -96,7 +101,7 @@ class Street:
         settings = parse(
             {
                 "state": {"dir": str(self._folder / str(self._states))},
-                "scheduler": {"policy": policy, "quantum_tokens": QUANTUM},
+                "scheduler": {"quantum_tokens": QUANTUM, **scheduler},
                 "groups": [{"name": name, "weight": weight} for name, weight in WEIGHTS.items()],
                 "cores": [core],
                 "server": {"drain_s": 0},

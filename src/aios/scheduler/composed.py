@@ -51,17 +51,17 @@ class Composed:
     A running item leaves at the end of its quantum for one that is better by rules 1 to 3, or to be relieved;
     before its end only for one of a better class, unless it was relieved itself.
 
-    `programs=False` leaves rule 3 out, `pressure=False` what holds under memory pressure: to see what they are
-    worth."""
+    `programs=False` leaves rule 3 out, `pressure=False` what holds under memory pressure; with
+    `interrupts=False` nobody leaves before its end: to see what they are worth."""
 
     name = "composed"
 
     def __init__(
         self, *, quantum: int = 64, starve_s: float = 30.0, relief: float = 10.0, programs: bool = True,
-        pressure: bool = True,
+        pressure: bool = True, interrupts: bool = True,
     ) -> None:  # fmt: skip
         self._quantum, self._starve_s, self._relief = max(1, quantum), starve_s, relief
-        self._ranks, self._minds_pressure = programs, pressure
+        self._ranks, self._minds_pressure, self._interrupts = programs, pressure, interrupts
         self._groups = Counters()
         self._known: set[Item] = set()
         self._classes = [GroupQueues(self._groups) for _ in CLASSES]
@@ -113,7 +113,7 @@ class Composed:
         return None
 
     def preempt(self, running: Iterable[Item], now: float) -> list[Item]:
-        first = next(self._next(1), None)
+        first = next(self._next(1), None) if self._interrupts else None
         if first is None:
             return []
         urgent = class_rank(first)
