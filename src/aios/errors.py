@@ -216,7 +216,8 @@ class CoreRateLimited(CoreError):
 
 
 class CoreRefused(CoreError):
-    """The endpoint says that the request itself is wrong (4xx)."""
+    """The core can't do what is asked: its endpoint says that it is wrong (4xx), or it takes more memory than
+    there is."""
 
     code = "core_refused"
     status = 400

@@ -23,9 +23,9 @@ from aios.errors import (
     BadRequest,
     ConfigError,
     ContextOverflow,
+    CoreRefused,
     EngineCrashed,
     InvalidSchema,
-    LimitExceeded,
     ModelCorrupt,
     ModelError,
 )
@@ -397,7 +397,7 @@ async def test_a_text_for_which_there_is_no_memory_is_refused_and_the_core_goes_
     embedder = Embedder(model, window=4096, threads=1, ram=Free(800.0), reserved=lambda: reserved[0])
     short = embedder.embed([5, 6, 7])
     reserved[0] = 700 * 2**20
-    with pytest.raises(LimitExceeded) as caught:
+    with pytest.raises(CoreRefused) as caught:
         embedder.embed([5] * 4000)
     assert "4096 tokens" in str(caught.value)
     assert embedder.embed([5, 6, 7]) == short

@@ -87,6 +87,8 @@ def test_what_was_never_interrupted_is_no_success(tmp_path: Path, figures: list[
     pressed = [{"mode": way, "makespan_s": 9.0, "kv_hit": 0.5} for way in contexts.WAYS]
     restart = [RESTART, {**RESTART, "kept": False, "first_token_s": 2.0, "range": [1.9, 2.5]}]
     result = {"model": "m", "seeds": 3, "agents": 12, "kv_ram_mb": 24}
+    taken = {"agents": 54, "ram_mb": 48.0, "contexts_mb": 500.0, "promised_mb": 400.0, "peak_mb": 390.0}
+    result["memory"] = [{**taken, "answered": 161, "failed": 1}]
     contexts.plot(tmp_path / "plot.png", {**result, "exact": exact, "pressure": pressed, "restart": restart})
     told = words(figures[0])
     assert "not interrupted" in told
@@ -95,7 +97,9 @@ def test_what_was_never_interrupted_is_no_success(tmp_path: Path, figures: list[
     assert "policy rr" in told
     assert "3 seeds" in told
     assert "tokens of the conversation" in told
-    empty: dict[str, Any] = {"exact": [], "pressure": [], "restart": [{**RESTART, "length": 300}]}
+    assert "54 agents" in told
+    assert "161 answers, 1 errors" in told
+    empty: dict[str, Any] = {"exact": [], "pressure": [], "memory": [], "restart": [{**RESTART, "length": 300}]}
     contexts.plot(tmp_path / "part.png", {**result, **empty})
     assert (tmp_path / "part.png").read_bytes().startswith(PNG)
 

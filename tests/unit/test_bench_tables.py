@@ -119,7 +119,7 @@ def test_a_part_of_the_contexts_is_measured_alone_and_the_rest_kept(
     assert (result["exact"], result["pressure"], result["agents"]) == ([exact], [], 24)
     assert [row["tokens"] for row in result["restart"]] == [256]
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
-    with pytest.raises(ConfigError, match="exact, restart, pressure"):
+    with pytest.raises(ConfigError, match="exact, restart, pressure, memory"):
         contexts.run(tmp_path, part="restarts")
 
 

@@ -53,7 +53,7 @@ CROWD = {
 }  # fmt: skip
 MEASURES: Mapping[str, Mapping[str, str]] = {
     "ample": CROWD, "tight": CROWD,
-    "flood": {"interactive_wait_p50_s": "median wait", "interactive_wait_p99_s": "p99 wait"},
+    "flood": {"interactive_wait_p50_s": "", "interactive_wait_p99_s": "p99 wait"},
 }  # fmt: skip
 """What is measured, and what the plot calls it; "": it is not in the plot."""
 
@@ -136,13 +136,12 @@ def plot(path: Path, result: dict[str, Any]) -> None:
         "tight": f"{tight} agents, {result['kv_ram_mb_tight']} MB for contexts",
         "flood": "a person among 12 batch agents",
     }  # fmt: skip
-    widths = [max(2, len(ways)) for ways in LOADS.values()]
-    figure, panels = plotting().subplots(1, len(LOADS), figsize=(18, 5.5), width_ratios=widths)
+    figure, panels = plotting().subplots(1, len(LOADS), figsize=(19, 5.5), width_ratios=(5, 4, 3))
     for axes, load in zip(panels, LOADS, strict=True):
         rows = [row for row in result["rows"] if row["load"] == load and row["without"] != WHOLE]
         shown = {name: label for name, label in MEASURES[load].items() if label}
         for index, (name, label) in enumerate(shown.items()):
-            cost, shift = f"{name}_cost", (index - 1) * 0.27
+            cost, shift = f"{name}_cost", (index - (len(shown) - 1) / 2) * 0.27
             with_it = [row for row in rows if cost in row]
             bars = axes.barh(
                 [rows.index(row) + shift for row in with_it], [row[cost] for row in with_it], 0.25, label=label,
@@ -151,11 +150,11 @@ def plot(path: Path, result: dict[str, Any]) -> None:
             axes.bar_label(bars, fmt="%.2f", fontsize=8, padding=3)
         axes.axvline(1.0, color="0.3", linewidth=1)
         axes.set_yticks(range(len(rows)), [row["without"] for row in rows])
-        axes.invert_yaxis()
+        axes.set_ylim(max(2, len(rows)) - 0.5, -0.5)
         axes.margins(x=0.12)
-        axes.set_xlabel("times what the whole takes, same seed (above 1: worse without it)")
         axes.set_title(f"{load}: {told[load]}", fontsize=10)
         axes.legend(fontsize=8, loc="lower right")
+    figure.supxlabel("times what the whole takes, same seed (above 1: worse without it)", fontsize=10)
     figure.suptitle(
         f"{result['model']}, {result['slots']} slots, {result['seeds']} seeds: medians and ranges", fontsize=10
     )

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from aios.bench import overcommit
 from aios.bench.drive import Row
 from aios.bench.interrupts import Answers
 from aios.bench.modes import BACKOFF, Setup, served
@@ -33,8 +34,9 @@ WAYS = {
     "lru, no swap": "aios-rr-lru-noswap",
     "nothing kept": "aios-rr-bare",
 }
-PARTS = ("exact", "restart", "pressure")
-"""What is measured: interrupted answers, a restart of the kernel, and more agents than memory."""
+PARTS = ("exact", "restart", "pressure", "memory")
+"""What is measured: interrupted answers, a restart of the kernel, what keeping contexts is worth with little
+memory, and how much of it a core takes under agents that want ten times as much."""
 AGENTS = 12
 RAM_MB = 24
 """Of parking memory: room for about three contexts of the middle of a session."""
@@ -62,6 +64,7 @@ def run(
             "exact": Answers(path, Path(folder), answers).table,
             "restart": lambda: restarts(path, Path(folder), repeats),
             "pressure": lambda: pressure(setup, repeats),
+            "memory": lambda: overcommit.overcommit(path, Path(folder), 1),
         }
         for name in [part] if part else PARTS:
             result[name] = asyncio.run(measures[name]())
@@ -140,11 +143,12 @@ async def _ask(kernel: Kernel, talk: Sequence[Message]) -> Completion:
 
 def plot(path: Path, result: dict[str, Any]) -> None:
     """Answers that were the same; makespan and KV hits by what becomes of contexts; time to the first token
-    after a restart."""
-    figure, (exact, left, right) = plotting().subplots(1, 3, figsize=(18, 4.8))
+    after a restart; memory taken and promised."""
+    figure, ((exact, left), (right, last)) = plotting().subplots(2, 2, figsize=(13, 9.6))
     _plot_exact(exact, result["exact"])
     _plot_pressure(left, result)
     _plot_restarts(right, result["restart"])
+    overcommit.plot(last, result["memory"])
     figure.suptitle(result["model"])
     save_figure(figure, path)
 

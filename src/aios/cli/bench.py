@@ -19,7 +19,7 @@ from aios import plugins
 @click.option("--seeds", type=int, help="Repetitions.")
 @click.option("--agents", type=int, help="demo, conversations: number of agents.")
 @click.option("--slots", type=int, help="demo: slots of the core.")
-@click.option("--part", help="contexts: measure this part only (exact, restart, pressure); keep the others.")
+@click.option("--part", help="contexts: this part only (exact, restart, pressure, memory); keep the others.")
 @click.option(
     "--data",
     "--conversations",

@@ -138,6 +138,11 @@ class LlamaCore:
     def worker_pid(self) -> int:
         return self._worker.pid
 
+    @property
+    def promised(self) -> int:
+        """Bytes of RAM that it may take: weights, KV of the slots, work space, parking memory."""
+        return self._worker.ready.taken + self._parking.size
+
     # -- life --------------------------------------------------------------------------------------
 
     async def start(self, tasks: asyncio.TaskGroup) -> None:
@@ -148,10 +153,8 @@ class LlamaCore:
         except ConfigError:
             await self._worker.close()
             raise
-        ready = self._worker.ready
-        weights = ready.info.size_bytes if ready.taken else 0
-        own = ready.taken - weights + self._parking.size
-        self._ram.promise(self.name, Promise(own, str(self._path), weights))
+        weights = self._worker.ready.info.size_bytes if self._worker.ready.taken else 0
+        self._ram.promise(self.name, Promise(self.promised - weights, str(self._path), weights))
         mark = await asyncio.to_thread(fingerprint, self._path, self._settings)
         self._keeper = LlamaKeeper(mark, self._arena, self._ask)
         info = self._worker.ready.info

@@ -10,7 +10,7 @@ import numpy as np
 from aios.cores.llama.engine import Batch
 from aios.cores.llama.model import Model
 from aios.cores.ram import Ram
-from aios.errors import CoreError, LimitExceeded
+from aios.errors import CoreError, CoreRefused
 
 LEAST = 512
 """Tokens that there is room for at first, so that short texts don't have it made anew one by one."""
@@ -33,7 +33,7 @@ class Embedder:
         self._width: int = self._lib.llama_model_n_embd(model.handle)
 
     def embed(self, tokens: list[int]) -> list[float]:
-        """One vector of length 1, width `n_embd`. At most `window` tokens, at least one. Raises LimitExceeded
+        """One vector of length 1, width `n_embd`. At most `window` tokens, at least one. Raises CoreRefused
         (there is no memory for so long a text), CoreError."""
         batch = self._batch
         if batch is None or len(tokens) > self._size:
@@ -72,7 +72,7 @@ class Embedder:
         takes = self._ram.asked_for() - before
         if self._batch is None or (free is not None and takes > free - self._reserved()):
             self.close()
-            raise LimitExceeded(
+            raise CoreRefused(
                 f"There is no memory to embed a text of {size} tokens: that takes {takes / 2**20:,.0f} MB.",
                 "Split it, lower `kv_ram_mb`, `slots` or `context` of the core, or free memory.",
             )
