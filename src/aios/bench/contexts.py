@@ -64,7 +64,7 @@ def run(
             "exact": Answers(path, Path(folder), answers).table,
             "restart": lambda: restarts(path, Path(folder), repeats),
             "pressure": lambda: pressure(setup, repeats),
-            "memory": lambda: overcommit.overcommit(path, Path(folder), 1),
+            "memory": lambda: overcommit.overcommit(path, Path(folder)),
         }
         for name in [part] if part else PARTS:
             result[name] = asyncio.run(measures[name]())

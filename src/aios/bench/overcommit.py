@@ -6,6 +6,7 @@ import asyncio
 import random
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,44 +22,41 @@ from aios.syscalls import Completion, Generate, Message, Sampling
 TIMES = (1, 3, 10)
 """Of the parking memory: how much the contexts of all agents are together, about."""
 RAM_MB = 48.0
-SLOTS, CONTEXT = 4, 1024
+SLOTS, CONTEXT = 4, 4096
 TURNS, WORDS_EACH, ANSWER = 3, 60, 16
 """Of one agent: turns, words it says in each, tokens of an answer."""
 TOKENS_EACH = 400
 """Of a context in the end, about; a row tells how many bytes all took."""
 
 
-async def overcommit(model: Path, folder: Path, seed: int) -> list[dict[str, Any]]:
-    """One row for each of TIMES, in MB: `contexts_mb` all contexts in the end, `promised_mb` what the core says
-    it may take, `peak_mb` the most that its worker had resident, its Python included."""
+async def overcommit(
+    model: Path, folder: Path, *, ram_mb: float = RAM_MB, times: Sequence[int] = TIMES, seed: int = 1
+) -> list[dict[str, Any]]:
+    """One row for each of `times`, in MB: `contexts_mb` all contexts in the end, `promised_mb` what the core
+    says that it may take, `peak_mb` the most that its worker had resident, its Python included."""
     rows: list[dict[str, Any]] = []
-    for times in TIMES:
-        row = {
-            "times": times,
-            "seed": seed,
-            **await _served(model, folder / f"memory-{times}-{seed}", times, seed),
-        }
+    for each in times:
+        row = {"times": each, **await _served(model, folder / f"memory-{each}", ram_mb, each, seed)}
         rows.append(row)
         print(
-            f"  {row['agents']} agents with {row['contexts_mb']:.0f} MB of contexts, {RAM_MB:.0f} MB for them: "
+            f"  {row['agents']} agents with {row['contexts_mb']:.0f} MB of contexts, {ram_mb:g} MB for them: "
             f"{row['answered']} answers, {row['failed']} errors, at most {row['peak_mb']:.0f} of "
             f"{row['promised_mb']:.0f} MB, {row['moved']}"
         )
     return rows
 
 
-async def _served(model: Path, state: Path, times: int, seed: int) -> dict[str, Any]:
+async def _served(model: Path, state: Path, ram_mb: float, times: int, seed: int) -> dict[str, Any]:
     table: dict[str, Any] = {
-        "name": "main", "model": str(model), "slots": SLOTS, "context": CONTEXT, "kv_ram_mb": RAM_MB,
+        "name": "main", "model": str(model), "slots": SLOTS, "context": CONTEXT, "kv_ram_mb": ram_mb,
     }  # fmt: skip
     settings = parse({"state": {"dir": str(state)}, "cores": [table]})
     core = LlamaCore(settings.cores[0], EventBus(), store=ModelStore())
     async with Kernel(settings, cores=[core]) as kernel:
         spec = core.capabilities.contexts
         assert spec is not None  # an embedded core keeps contexts
-        agents = max(
-            SLOTS, round(times * spec.ram_bytes / (spec.bytes_base + TOKENS_EACH * spec.bytes_per_token))
-        )
+        each = spec.bytes_base + TOKENS_EACH * spec.bytes_per_token
+        agents = max(SLOTS, round(times * spec.ram_bytes / each))
         pids = [kernel.processes.attach(f"agent-{number}") for number in range(agents)]
         began = time.perf_counter()
         with kernel.bus.subscribe(100_000) as events:
