@@ -284,6 +284,18 @@ async def test_embeddings_have_length_one_and_tell_texts_apart(tiny_model):
             await m.core.embed(Embed(inputs=("x" * 2000,)))
 
 
+async def test_many_texts_of_one_hold_up_no_other(tiny_model):
+    async with machine(tiny_model) as m:
+        many = asyncio.create_task(m.core.embed(Embed(inputs=tuple(f"text {n} " * 20 for n in range(400)))))
+        await asyncio.sleep(0.05)
+        assert (await m.ask(chat("hello")))[1].completion_tokens > 0
+        assert len((await m.core.embed(Embed(inputs=("one",)))).vectors) == 1
+        assert not many.done()
+        many.cancel()
+        await asyncio.gather(many, return_exceptions=True)
+        assert (await m.ask(chat("again")))[1].completion_tokens > 0
+
+
 async def test_without_a_context_of_its_own_a_slot_has_the_default_one(tiny_model):
     """And not a share of what the model was trained for; and texts can be embedded."""
     async with machine(tiny_model, context=0, slots=3) as m:

@@ -346,5 +346,8 @@ class LlamaCore:
                 return await self._requests[request]
             except WorkerLost:
                 continue  # asked the old worker: ask the new one
+            except asyncio.CancelledError:
+                self._worker.send(Stop(id=request))  # nobody wants the answer
+                raise
             finally:
                 del self._requests[request]

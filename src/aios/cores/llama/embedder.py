@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,7 @@ class Embedder:
         self._batch: Batch | None = None
         self._width: int = self._lib.llama_model_n_embd(model.handle)
 
-    def embed(self, tokens: list[int]) -> list[float]:
+    def embed(self, tokens: Sequence[int]) -> list[float]:
         """One vector of length 1, width `n_embd`. At most `window` tokens, at least one. Raises CoreRefused
         (there is no memory for so long a text), CoreError."""
         batch = self._batch

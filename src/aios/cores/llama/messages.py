@@ -101,7 +101,8 @@ class StartBeams(msgspec.Struct, frozen=True, kw_only=True, tag="start_beams"):
 
 
 class Stop(msgspec.Struct, frozen=True, kw_only=True, tag="stop"):
-    """Leave the slot after the current step. `Left` answers, unless the sequence ended first."""
+    """Leave the slot after the current step. `Left` answers, unless the sequence ended first. Of a request for
+    embeddings: the rest of it is not wanted."""
 
     id: int
 

@@ -19,6 +19,7 @@ import msgspec
 
 from aios.cores.llama.arena import Arena
 from aios.cores.llama.embedder import Embedder
+from aios.cores.llama.embedqueue import EmbedQueue
 from aios.cores.llama.engine import Engine
 from aios.cores.llama.ffi import Library
 from aios.cores.llama.gauge import Gauge
@@ -44,7 +45,6 @@ from aios.cores.llama.messages import (
     TokenIds,
     Tokenize,
     ToWorker,
-    Vectors,
     frame,
     from_wire,
 )
@@ -52,7 +52,7 @@ from aios.cores.llama.model import Model
 from aios.cores.llama.parking import untouched
 from aios.cores.llama.swapfile import Image, read_swapfile
 from aios.cores.ram import Ram
-from aios.errors import AiosError, ContextOverflow, StorageCorrupt
+from aios.errors import AiosError, StorageCorrupt
 
 
 class Channel:
@@ -112,12 +112,17 @@ class Worker:
         self._engine = Engine(self._model, options, Arena(options.arena_fd, options.arena_bytes))
         self._gauge = self._gauge.opened(ram.asked_for() - before)
         self._gauge.check(options, free)
-        self._embedder = Embedder(
+        embedder = Embedder(
             self._model, window=window, threads=options.threads, ram=ram,
             reserved=lambda: untouched(options.arena_fd),
         )  # fmt: skip
-        self._inbox = Inbox()
         vocabulary = self._model.vocabulary
+        self._texts = EmbedQueue(
+            lambda tokens: embedder.embed(tokens or [vocabulary.eos]),
+            lambda text: self._model.tokenize(text, special=False, bos=True),
+            window,
+        )
+        self._inbox = Inbox()
         self._grammars = GrammarFactory(
             vocabulary.raw,
             eos=vocabulary.eos,
@@ -141,12 +146,14 @@ class Worker:
         )
         threading.Thread(target=self._read, daemon=True).start()
         while True:
-            for command in self._inbox.take(wait=self._engine.idle):
+            for command in self._inbox.take(wait=self._engine.idle and self._texts.idle):
                 if isinstance(command, Close):
                     return
                 self._command(command)
             if not self._engine.idle and (happened := self._engine.step()):
                 self._channel.send(*happened)
+            if answer := self._texts.step(busy=not self._engine.idle):
+                self._channel.send(answer)
             while self._engine.slots.damaged:
                 path, why = self._engine.slots.damaged.pop()
                 self._channel.send(Damaged(path=str(path), why=why))
@@ -158,10 +165,11 @@ class Worker:
             case BeamRun():
                 self._engine.search(command)
             case Stop(id=sequence):
+                self._texts.drop(sequence)
                 if left := self._engine.stop(sequence):
                     self._channel.send(left)
             case EmbedTexts():
-                self._channel.send(self._embed(command))
+                self._texts.put(command)
             case Move(request=request, ops=ops):
                 for op in ops:
                     self._engine.slots.apply(from_wire(op))
@@ -201,24 +209,6 @@ class Worker:
             with suppress(OSError, StorageCorrupt):  # the engine tries again, and tells
                 images[path] = read_swapfile(path)
         return images
-
-    def _embed(self, call: EmbedTexts) -> FromWorker:
-        window = self._options.context
-        vectors: list[list[float]] = []
-        count = 0
-        for item in call.inputs:
-            text = isinstance(item, str)
-            tokens = self._model.tokenize(item, special=False, bos=True) if text else item
-            if len(tokens) > window:
-                error = ContextOverflow(f"An input has {len(tokens)} tokens, the window is {window}.",
-                                        "Split it.")  # fmt: skip
-                return Failed(id=call.request, code=error.code, what=error.what, mend=error.mend)
-            count += len(tokens)
-            try:
-                vectors.append(self._embedder.embed(tokens or [self._model.vocabulary.eos]))
-            except AiosError as error:
-                return Failed(id=call.request, code=error.code, what=error.what, mend=error.mend)
-        return Vectors(request=call.request, vectors=vectors, tokens=count)
 
 
 def _least(*sizes: int | None) -> int | None:
