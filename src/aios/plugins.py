@@ -9,6 +9,7 @@ from aios.errors import ConfigError
 
 POLICIES = "aios.policies"
 CORES = "aios.cores"
+"""Called with its `CoreSettings`, the `EventBus`, and the `Ram` that the cores of one kernel share."""
 ACCESS = "aios.access"
 EMBEDDERS = "aios.embedders"
 BENCHMARKS = "aios.benchmarks"

@@ -50,7 +50,7 @@ class Gauge(NamedTuple):
         """Raises ModelError where `free` bytes are not enough."""
         if free is not None and self.taken > free:
             raise ModelError(
-                f"The model with {options.slots} slots of {options.context} tokens take {_mb(self.taken)} of "
+                f"The model with {options.slots} slots of {options.context} tokens takes {_mb(self.taken)} of "
                 f"memory; {_mb(free)} are free.",
                 "Lower `slots` or `context` of the core, choose a smaller model, or free memory.",
             )
