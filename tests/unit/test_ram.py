@@ -112,7 +112,7 @@ def test_a_model_with_more_slots_than_memory_is_refused() -> None:
         model="m", slots=4, context=1000, threads=1, gpu_layers=0, exact=True, deterministic=False,
         prefill_chunk=128, arena_fd=-1, arena_bytes=0,
     )  # fmt: skip
-    gauge = Gauge(0, 0, 0.001, weights=100 * MB, taken=500 * MB)
+    gauge = Gauge(0, 0, 5 * MB, 0.001, weights=100 * MB, taken=500 * MB)
     gauge.check(options, 500 * MB)
     gauge.check(options, None)
     gauge._replace(taken=0).check(msgspec.structs.replace(options, gpu_layers=-1), 0)
@@ -123,8 +123,8 @@ def test_a_model_with_more_slots_than_memory_is_refused() -> None:
 
 
 def test_what_the_engine_asked_for_counts_where_it_is_more(tmp_path: Path) -> None:
-    gauge = Gauge(0, 0, 0.001, weights=100 * MB, taken=500 * MB)
-    assert gauge.opened(470 * MB).taken == 570 * MB  # with its work space
+    gauge = Gauge(0, 0, 5 * MB, 0.001, weights=100 * MB, taken=500 * MB)
+    assert gauge.opened(470 * MB).taken == 585 * MB  # with its work space, and three contexts on their way
     assert gauge.opened(0).taken == 500 * MB  # a system that does not tell
     assert gauge._replace(weights=0, taken=0).opened(470 * MB).taken == 0  # on a GPU
 

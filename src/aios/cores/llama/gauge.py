@@ -13,15 +13,19 @@ from aios.cores.llama.model import Model
 from aios.errors import ModelError
 
 SMALL = 256
+MOVING = 3
+"""Contexts that are in memory once more for a moment: one that is read before it is wanted (`images.py`), one
+that the engine moves, one that the kernel copies to a file."""
 
 
 class Gauge(NamedTuple):
-    """A parked context of n tokens takes `base + n * per_token` bytes; a token of a prompt took `prefill_s`
-    seconds; the weights take `weights` bytes of RAM, with the KV of all slots and the engine's work space it
-    is `taken` (both 0: they are on a GPU)."""
+    """A parked context of n tokens takes `base + n * per_token` bytes, the longest `context`; a token of a
+    prompt took `prefill_s` seconds; the weights take `weights` bytes of RAM, with the KV of all slots, the
+    engine's work space and copies of contexts on their way it is `taken` (both 0: they are on a GPU)."""
 
     base: int
     per_token: int
+    context: int
     prefill_s: float
     weights: int
     taken: int
@@ -37,14 +41,18 @@ class Gauge(NamedTuple):
             base, per_token, prefill_s = engine.measure()
         finally:
             engine.close()
-        slots = options.slots * (base + options.context * per_token)
-        weights, slots = (0, 0) if options.gpu_layers else (model.size, slots)
-        return cls(base, per_token, prefill_s, weights, weights + slots)
+        context = base + options.context * per_token
+        if options.gpu_layers:
+            return cls(base, per_token, context, prefill_s, 0, 0)
+        taken = model.size + (options.slots + MOVING) * context
+        return cls(base, per_token, context, prefill_s, model.size, taken)
 
     def opened(self, asked_for: int) -> Gauge:
         """The engine is made, and asked for so many bytes. Its work space is among them, which grows with the
         window and is not touched before it is used: here it can be had exactly and still be refused."""
-        return self._replace(taken=max(self.taken, self.weights + asked_for)) if self.taken else self
+        if not self.taken:
+            return self
+        return self._replace(taken=max(self.taken, self.weights + asked_for + MOVING * self.context))
 
     def check(self, options: Options, free: int | None) -> None:
         """Raises ModelError where `free` bytes are not enough."""

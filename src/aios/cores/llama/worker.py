@@ -12,7 +12,6 @@ import socket
 import sys
 import threading
 from collections import deque
-from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -25,6 +24,7 @@ from aios.cores.llama.ffi import Library
 from aios.cores.llama.gauge import Gauge
 from aios.cores.llama.generation import Generation
 from aios.cores.llama.grammar import GrammarFactory
+from aios.cores.llama.images import Images
 from aios.cores.llama.lanes import BeamRun
 from aios.cores.llama.messages import (
     DEFAULT_WINDOW,
@@ -50,9 +50,8 @@ from aios.cores.llama.messages import (
 )
 from aios.cores.llama.model import Model
 from aios.cores.llama.parking import untouched
-from aios.cores.llama.swapfile import Image, read_swapfile
 from aios.cores.ram import Ram
-from aios.errors import AiosError, StorageCorrupt
+from aios.errors import AiosError
 
 
 class Channel:
@@ -112,6 +111,7 @@ class Worker:
         self._engine = Engine(self._model, options, Arena(options.arena_fd, options.arena_bytes))
         self._gauge = self._gauge.opened(ram.asked_for() - before)
         self._gauge.check(options, free)
+        self._images = Images(self._gauge.context)  # read here, where it keeps no slot waiting
         embedder = Embedder(
             self._model, window=window, threads=options.threads, ram=ram,
             reserved=lambda: untouched(options.arena_fd),
@@ -195,20 +195,17 @@ class Worker:
                     ids += self._model.tokenize(part, special=special, bos=bos and i == 0)
                 self._channel.send(TokenIds(request=request, ids=ids))
             case Start():
-                images = self._images(message.ops)
+                images = self._images.read(_swapped(message.ops))
                 self._inbox.put(Generation(message, self._model.vocabulary, self._grammars, images))
             case StartBeams():
-                self._inbox.put(BeamRun(message, self._model.vocabulary, self._images(message.ops)))
+                images = self._images.read(_swapped(message.ops))
+                self._inbox.put(BeamRun(message, self._model.vocabulary, images))
             case Stop() | EmbedTexts() | Move() | Close():
                 self._inbox.put(message)
 
-    def _images(self, ops: list[Op]) -> dict[Path, Image]:
-        """Read swap files here, where it keeps no slot waiting: those that are there already."""
-        images: dict[Path, Image] = {}
-        for path in [Path(op.path) for op in ops if op.what == "swap_in"]:
-            with suppress(OSError, StorageCorrupt):  # the engine tries again, and tells
-                images[path] = read_swapfile(path)
-        return images
+
+def _swapped(ops: list[Op]) -> list[Path]:
+    return [Path(op.path) for op in ops if op.what == "swap_in"]
 
 
 def _least(*sizes: int | None) -> int | None:
