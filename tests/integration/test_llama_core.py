@@ -17,6 +17,7 @@ from aios.cores.core import Ended, Seat
 from aios.cores.llama.core import LlamaCore
 from aios.cores.llama.embedder import Embedder
 from aios.cores.llama.ffi import Library
+from aios.cores.llama.messages import EmbedTexts, Stop
 from aios.cores.llama.model import Model
 from aios.cores.ram import Ram
 from aios.errors import (
@@ -296,6 +297,21 @@ async def test_many_texts_of_one_hold_up_no_other(tiny_model):
         assert (await m.ask(chat("again")))[1].completion_tokens > 0
 
 
+async def test_who_goes_away_tells_the_worker_that_its_texts_are_not_wanted(tiny_model, monkeypatch):
+    async with machine(tiny_model) as m:
+        sent: list = []
+        send = m.core._worker.send
+        monkeypatch.setattr(m.core._worker, "send", lambda message: (sent.append(message), send(message)))
+        asked = asyncio.create_task(m.core.embed(Embed(inputs=("some text " * 20,) * 400)))
+        await asyncio.sleep(0.05)
+        asked.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asked
+        (request,) = [message.request for message in sent if isinstance(message, EmbedTexts)]
+        assert [message.id for message in sent if isinstance(message, Stop)] == [request]
+        assert m.core._requests == {}
+
+
 async def test_without_a_context_of_its_own_a_slot_has_the_default_one(tiny_model):
     """And not a share of what the model was trained for; and texts can be embedded."""
     async with machine(tiny_model, context=0, slots=3) as m:
@@ -371,7 +387,8 @@ async def test_cores_that_share_a_machine_leave_each_other_what_they_may_take(ti
         assert ram.free("other.gguf") == 100 * 2**20 - taken
         async with machine(tiny_model, name="next", kv_ram_mb=None, ram=ram) as other:
             size = other.core.capabilities.contexts.ram_bytes
-            assert size == (100 * 2**20 - 2 * taken + weights) // 2  # half of what is left beside both
+            left = 100 * 2**20 - (taken - weights) - other.core._worker.ready.taken
+            assert size == left // 2  # half of what is left beside both
             assert (await other.ask(chat("fine")))[1].completion_tokens == 12
         with pytest.raises(ExceptionGroup) as caught:
             async with machine(tiny_model, name="third", kv_ram_mb=101.0, ram=ram):

@@ -73,7 +73,7 @@ class Embedder:
         if self._batch is None or (free is not None and takes > free - self._reserved()):
             self.close()
             raise CoreRefused(
-                f"There is no memory to embed a text of {size} tokens: that takes {takes / 2**20:,.0f} MB.",
+                f"No memory to embed texts of up to {size} tokens: that takes {takes / 2**20:,.0f} MB.",
                 "Split it, lower `kv_ram_mb`, `slots` or `context` of the core, or free memory.",
             )
         return self._batch
