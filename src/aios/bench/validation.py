@@ -52,7 +52,7 @@ def replayed(crowd: Sequence[Plan]) -> list[Session]:
     sessions: list[Session] = []
     for pid, plan in enumerate(crowd, 1):
         calls = [
-            Call(words + (NEXT_FRAME if turn else FRAME), output, gap_s)
+            Call(words + (NEXT_FRAME if turn else FRAME), output, gap_s, limit=output)
             for turn, (words, output, gap_s) in enumerate(plan.steps)
         ]
         sessions.append(Session(pid, calls, plan.arrival, shared=SHARED, kind=kind_of(plan.name)))

@@ -31,8 +31,9 @@ class Composed:
     3. programs: the least Gittins rank of the program's attained service, with its missing KV as the cost of
        switching to it, in levels, four for each doubling (`Sizes`); of a program that declared its plan,
        the least work left, which is its Gittins rank when sizes are known;
-    4. calls: the longest chain of what waits for it, if that is known; then the longest resident context; then
-       the longest wait.
+    4. calls: the longest chain of what waits for it, if that is known; then the least work left of the call,
+       which is what its context lacks of KV and what it is expected to generate (Schrage 1968); then the
+       longest wait.
 
     **Under memory pressure** (`Pressure`: contexts are dropped for want of room) rule 3 gives way: the longest
     resident context first, then the longest wait. Any order that serves many programs in turn computes most
@@ -188,7 +189,7 @@ class Composed:
         urgency = item.nice - item.priority
         if self._pressure.high:
             return urgency, -item.resident_tokens, item.queued
-        return urgency, self.level_of(item), -(item.path or 0.0), -item.resident_tokens, item.queued
+        return urgency, self.level_of(item), -(item.path or 0.0), item.remaining, item.queued
 
     def _reorder(self) -> None:
         """What keys are made of has changed."""

@@ -14,13 +14,14 @@ Oracle = Literal["", "call", "program"]
 @dataclass(frozen=True, slots=True)
 class Call:
     """One llm call. Its prompt is the first `keep` tokens of the program's context (None: all of it, the
-    answers included) and `fresh` new ones; it generates `output`; the next call comes `gap_s` seconds after
-    its end."""
+    answers included) and `fresh` new ones; it generates `output`, of at most `limit` that it asks for; the next
+    call comes `gap_s` seconds after its end."""
 
     fresh: int
     output: int
     gap_s: float = 0.0
     keep: int | None = None
+    limit: int | None = None
 
 
 @dataclass(slots=True, eq=False)

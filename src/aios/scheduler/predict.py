@@ -12,9 +12,10 @@ class LengthPredictor:
         self._default, self._gain, self._keep = default, gain, keep
         self._mean: dict[int | str, float] = {}
 
-    def predict(self, pid: int, kind: str) -> float:
-        """Expected tokens of the next call of process `pid`."""
-        return self._mean.get(pid, self._mean.get(kind, self._default))
+    def predict(self, pid: int, kind: str, limit: int | None = None) -> float:
+        """Expected tokens of the next call of process `pid`, which asks for at most `limit`."""
+        mean = self._mean.get(pid, self._mean.get(kind, self._default))
+        return mean if limit is None else min(mean, limit)
 
     def learn(self, pid: int, kind: str, tokens: int) -> None:
         """A call of the process generated `tokens` tokens."""

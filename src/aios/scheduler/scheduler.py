@@ -145,8 +145,8 @@ class Scheduler:
             scheduling_class=ticket.scheduling_class, nice=ticket.nice, priority=ticket.priority,
             arrival=ticket.arrival, queued=now, context_tokens=len(sequence.tokens), deadline=ticket.deadline,
             weight=ticket.weight, kind=ticket.kind, width=sequence.width, policy=chosen,
-            expected_tokens=self._expected(sequence, ticket), path=ticket.path, ahead=ticket.ahead,
-            gap_s=ticket.gap_s,
+            expected_tokens=self._lengths.predict(ticket.pid, ticket.kind, sequence.call.max_tokens),
+            path=ticket.path, ahead=ticket.ahead, gap_s=ticket.gap_s,
         )  # fmt: skip
         self._members.join(ticket.pid, ticket.program)
         run = Run(sequence, ticket, item)
@@ -155,11 +155,6 @@ class Scheduler:
         self._make_ready(run)
         self._dispatch(arrived=True)
         return run
-
-    def _expected(self, sequence: Sequence, ticket: Ticket) -> float:
-        most = sequence.call.max_tokens
-        predicted = self._lengths.predict(ticket.pid, ticket.kind)
-        return predicted if most is None else min(predicted, most)
 
     async def _wait(self, run: Run) -> None:
         reader = run.reader = self._loop.create_future()

@@ -117,7 +117,7 @@ class VirtualCore:
     def _item(self, session: Session, now: float) -> Item:
         number, blind = next(self._ids), self._blind
         expected = {
-            "": self._lengths.predict(session.pid, session.kind),
+            "": self._lengths.predict(session.pid, session.kind, session.call.limit),
             "call": float(session.call.output),
             "program": session.ahead() - session.call.fresh,
         }[session.oracle]
