@@ -1,7 +1,7 @@
 """AIOS: an operating system for LLM agents.
 
-`from aios import Kernel, Client, AsyncClient, Agent, ReAct, tool, Settings`: each is imported when it is first
-used, so that `import aios` costs nothing.
+`from aios import Kernel, Client, AsyncClient, Agent, ReAct, PlanStep, tool, Settings`: each is imported when it
+is first used, so that `import aios` costs nothing.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from aios.sdk.agents.react import ReAct
     from aios.sdk.client import AsyncClient, Client
     from aios.sdk.tool import tool
+    from aios.syscalls import PlanStep
 
-__all__ = ["Agent", "AsyncClient", "Client", "Kernel", "ReAct", "Settings", "tool"]
+__all__ = ["Agent", "AsyncClient", "Client", "Kernel", "PlanStep", "ReAct", "Settings", "tool"]
 
 
 def __getattr__(name: str) -> Any:
@@ -29,6 +30,7 @@ def __getattr__(name: str) -> Any:
         "AsyncClient": "aios.sdk.client",
         "Agent": "aios.sdk.agent",
         "ReAct": "aios.sdk.agents.react",
+        "PlanStep": "aios.syscalls",
         "tool": "aios.sdk.tool",
     }
     if name == "__version__":

@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 from msgspec.structs import force_setattr as stamp
 
-from aios.syscalls import ProcessState, SchedulingClass, WindowPolicy
+from aios.syscalls import ProcessState, WindowPolicy
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="event", gc=False):
@@ -122,12 +122,12 @@ class CoreChanged(Event, frozen=True, tag="core.changed"):
 
 
 class Promoted(Event, frozen=True, tag="sched.promoted"):
-    """A call of `core` has waited for `waited_s` seconds, longer than it should: until it leaves the
-    slot that it waits for it is raised, where classes count to `scheduling_class`."""
+    """A call of `core` has waited for `waited_s` seconds, longer than it should: until it leaves the slot that
+    it waits for it is `raised`, so often by now."""
 
     core: str
     waited_s: float
-    scheduling_class: SchedulingClass
+    raised: int
 
 
 class PolicyChanged(Event, frozen=True, tag="sched.policy"):

@@ -277,6 +277,38 @@ def test_service_counts_for_the_program_of_a_call_that_was_cancelled_while_it_wa
     assert scheduler.level_of(again) > scheduler.level_of(other)
 
 
+@pytest.mark.parametrize("scheduling_class", CLASSES[1:])
+def test_under_composed_who_is_raised_is_relieved_in_every_other_selection_and_counts_as_no_better_class(
+    scheduling_class,
+) -> None:
+    composed = Composed(quantum=4, starve_s=1000.0)
+    had = {"resident_tokens": 10}
+    late = [item(n, queued=float(n), scheduling_class=scheduling_class, raised=1, **had) for n in (1, 2)]
+    urgent = [item(n, queued=float(n), scheduling_class="interactive", **had) for n in (3, 4, 5)]
+    for each in (*late, *urgent):
+        composed.enqueue(each, each.queued)
+    assert [rises_under(composed, each) for each in (*late, *urgent)] == [False, False, True, True, True]
+    chosen = [composed.select(6.0, lambda _: True) for _ in range(4)]
+    assert [each.id for each in chosen if each] == [1, 3, 2, 4]
+    running = item(9, scheduling_class=scheduling_class, raised=1, **had)
+    assert composed.preempt([running], 6.0) == [running]  # number 5 is interactive
+
+
+def test_what_relieves_who_was_raised_is_paid_back_before_the_next_one() -> None:
+    composed = Composed(quantum=4, starve_s=1000.0, relief=10.0)
+    for number in range(1, 4):
+        composed.enqueue(item(number, queued=float(number), raised=1, context_tokens=100), 4.0)
+    for number in range(4, 8):
+        resident = item(number, queued=float(number), context_tokens=100, resident_tokens=100)
+        composed.enqueue(resident, 8.0)
+    first, *rest = [composed.select(9.0, lambda _: True) for _ in range(4)]
+    assert first and first.id == 1
+    assert all(each and each.resident_tokens for each in rest)
+    composed.charge(first, 11 * 100, 9.0)
+    after = composed.select(9.0, lambda _: True)
+    assert after and after.id == 2
+
+
 def test_inside_a_group_composed_serves_the_highest_priority_less_nice_first() -> None:
     composed = Composed()
     fields = ({"nice": 19}, {}, {"priority": 5}, {"nice": -20}, {"group": "h", "nice": 19})

@@ -202,19 +202,25 @@ def test_whatever_the_policies_are_and_whenever_they_change_no_call_is_lost(plan
     asyncio.run(run())
 
 
-async def test_who_was_raised_is_not_put_out_by_the_next_one_who_was():
-    """Where all wait for longer than `patience_s`, nobody would get anywhere."""
-    async with bench(1, Composed(quantum=8), quantum=8, length=6, patience_s=0.02) as b:
+async def test_who_was_raised_waits_for_the_end_of_a_quantum_and_has_one_itself():
+    """Under the default: where all wait for longer than `patience_s`, nobody would get anywhere else."""
+    async with bench(1, Composed(quantum=4), quantum=4, length=12, patience_s=0.02) as b:
         with b.bus.subscribe() as events:
             calls = [b.call(n, pid=n) for n in (1, 2, 3)]
-            await until(lambda: {e.call for e in events.unread() if isinstance(e, Promoted)} >= {2, 3})
+            await b.core.tick(1)
+            raised = set[int]()
+            while raised < {2, 3}:
+                await asyncio.sleep(0.01)
+                raised |= set(_promoted(events))
+            await b.core.tick(2)
+            assert b.core.inside == {1}
             await b.core.tick(2)
             assert b.core.inside == {2}
-            calls.append(b.call(4, pid=4))
-            await b.core.tick(30)
-            interrupted = [e.call for e in events.unread() if isinstance(e, Interrupted)]
-    assert interrupted == [1]
-    assert [call.result() for call in calls] == [6] * 4
+            await b.core.tick(60)
+            told = [(e.call, e.generated) for e in events.unread() if isinstance(e, Interrupted)]
+    assert told[0] == (1, 4)
+    assert all(generated % 4 == 0 for _, generated in told)
+    assert [call.result() for call in calls] == [12] * 3
 
 
 async def test_a_program_is_over_when_its_last_process_is_gone():
@@ -271,7 +277,7 @@ async def test_who_waits_too_long_is_raised_class_by_class_and_told_of():
             b.call(2, pid=2, scheduling_class="batch")
             await asyncio.sleep(0.1)
             raised = [event for event in events.unread() if isinstance(event, Promoted)]
-        assert [(event.pid, event.scheduling_class) for event in raised] == [(2, "normal"), (2, "interactive")]
+        assert [(event.pid, event.raised) for event in raised] == [(2, 1), (2, 2)]
         assert raised[0].waited_s >= 0.01
         for call in b.calls:
             call.cancel()

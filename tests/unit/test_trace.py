@@ -37,7 +37,7 @@ EVENTS: tuple[Event, ...] = (
     Dispatched(t=11.0, pid=3, call=2, core="main", slot=0),
     PolicyChanged(t=11.2, core="main", policy="fair"),
     FirstToken(t=11.5, pid=3, call=2, core="main", slot=0),
-    Promoted(t=11.8, pid=2, call=1, core="main", waited_s=0.8, scheduling_class="interactive"),
+    Promoted(t=11.8, pid=2, call=1, core="main", waited_s=0.8, raised=1),
     Finished(t=12.0, pid=3, call=2, core="main", slot=0, generated=5, reason="ended"),
     Dispatched(t=12.0, pid=2, call=1, core="main", slot=0),
     FirstToken(t=12.1, pid=2, call=1, core="main", slot=0, generated=8),
@@ -89,7 +89,7 @@ def test_slots_and_processes_have_tracks_of_slices():
     assert trace.on("agents", "3 bob") == [("wait", 10.7, 0.3), ("switch", 11.0, 0.5), ("run", 11.5, 0.5)]
     assert trace.instants("agents", "2 ann") == [
         ("first token", 10.6), ("interrupt (quantum)", 11.0), ("context parked", 11.0),
-        ("promote to interactive", 11.8), ("restore after 8 tokens", 12.1),
+        ("promote (1)", 11.8), ("restore after 8 tokens", 12.1),
     ]  # fmt: skip
     assert [e["name"] for e in trace.events if e["ph"] == "i" and e["s"] == "p"] == ["policy fair"]
 

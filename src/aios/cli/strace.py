@@ -87,7 +87,7 @@ def _words(event: AnyEvent) -> str:
                 f"{event.kept} kept, {event.tokens} tokens"
             )
         case Promoted():
-            return f"  waited {render.seconds(event.waited_s)}: counts as {event.scheduling_class} now"
+            return f"  waited {render.seconds(event.waited_s)}: raised ({event.raised})"
         case ProcessChanged():
             return f"process {event.state} {event.reason}"
         case Lost():

@@ -9,7 +9,7 @@ from itertools import takewhile
 
 from aios.scheduler.counters import Counters
 from aios.scheduler.gittins import Sizes, level
-from aios.scheduler.policy import CLASSES, Item, class_rank
+from aios.scheduler.policy import CLASSES, Item
 from aios.scheduler.pressure import Pressure
 from aios.scheduler.queues import GroupQueues
 
@@ -40,14 +40,15 @@ class Composed:
     contexts anew then; this one ends those that have theirs before it begins others (longest prefix first: Cao
     et al. 2025).
 
-    **Starvation bound.** An item that waited `starve_s` is overdue, and *relieved*: of all overdue the one that
-    waits longest is selected, whatever its class. A relief is never followed by another in the next selection,
-    nor before the core did 1 + `relief` tokens of work for each uncached token of who was relieved: when all
-    are overdue because contexts don't fit, computing them again for relief alone would be most of the work,
-    and make everybody wait the more (thrashing: Denning 1968; rationed by a deficit, as in Shreedhar &
-    Varghese 1995). So let m items precede one in the order of waiting, and U be the uncached tokens of those
-    and of who was relieved before them: after `starve_s` it is selected within (1 + relief) * U tokens of work
-    and, not counting those during that work, 2 * (m + 1) selections.
+    **Starvation bound.** An item that waited `starve_s`, or was raised, is overdue, and *relieved*: of all
+    overdue the one that waits longest is selected, whatever its class. A relief is never followed by another in
+    the next selection, nor before the core did 1 + `relief` tokens of work for each uncached token of who was
+    relieved: when all are overdue because contexts don't fit, computing them again for relief alone would be
+    most of the work, and make everybody wait the more (thrashing: Denning 1968; rationed by a deficit, as in
+    Shreedhar & Varghese 1995). So let m items precede one in the order of waiting, and U be the uncached tokens
+    of those and of who was relieved before them: after `starve_s` it is selected within (1 + relief) * U tokens
+    of work and, not counting those during that work, 2 * (m + 1) selections. To be raised changes no class:
+    where all wait too long, all would count as urgent, and relief would not be rationed.
 
     A running item leaves at the end of its quantum for one that is better by rules 1 to 3, or to be relieved;
     before its end only for one of a better class, unless it was relieved itself.
@@ -81,13 +82,9 @@ class Composed:
             self._groups.enter(item.group)
         if item.program not in self._programs:
             self._programs[item.program] = Program(item.kind)
-        queues = self._classes[class_rank(item)]
-        waiting = self._waiting
-        before = waiting.get(item)
-        if before is not None:
-            if before is not queues:  # it was raised since it was put there
-                before.discard(item)
-        elif waiting and item.queued < next(reversed(waiting)).queued:  # by another policy, before this one
+        queues, waiting = self._classes[_rank(item)], self._waiting
+        late = item not in waiting and waiting and item.queued < next(reversed(waiting)).queued
+        if late:  # another policy had it, before this one
             self._waiting = waiting = OrderedDict(
                 sorted([*waiting.items(), (item, queues)], key=lambda each: each[0].queued)
             )
@@ -117,14 +114,14 @@ class Composed:
         first = next(self._next(1), None) if self._interrupts else None
         if first is None:
             return []
-        urgent = class_rank(first)
-        seated = [item for item in running if item.quantum_used >= self._quantum or urgent < class_rank(item)]
+        urgent = _rank(first)
+        seated = [item for item in running if item.quantum_used >= self._quantum or urgent < _rank(item)]
         heads = sorted(map(self._standing, self._next(len(seated))))
         starving = self._starving(now)
         due: list[Item] = []
         for item in sorted(seated, key=lambda item: (*self._standing(item), item.quantum_used), reverse=True):
             better = heads[0] < self._standing(item) if heads else False
-            outclassed = better and heads[0][0] < class_rank(item) and item not in self._relieved
+            outclassed = better and heads[0][0] < _rank(item) and item not in self._relieved
             if outclassed or (item.quantum_used >= self._quantum and (better or starving)):
                 due.append(item)
                 if better:
@@ -169,6 +166,9 @@ class Composed:
     def __len__(self) -> int:
         return len(self._waiting)
 
+    def rises(self, item: Item) -> bool:
+        return not item.raised
+
     def level_of(self, item: Item) -> int:
         """Of its program: 0 is served first. Of a program that said what it will do the rank is what is
         left."""
@@ -199,14 +199,14 @@ class Composed:
     def _standing(self, item: Item) -> tuple[int, float, int, int]:
         """Less is better, by rules 1 to 3."""
         level = 0 if self._pressure.high else self.level_of(item)
-        return class_rank(item), self._groups[item.group], item.nice - item.priority, level
+        return _rank(item), self._groups[item.group], item.nice - item.priority, level
 
     def _overdue(self, now: float, fits: Callable[[Item], bool]) -> Item | None:
         """Whom to relieve: who waited too long, in every other selection at most."""
         if self._overdue_last or not self._starving(now):
             self._overdue_last = False
             return None
-        overdue = takewhile(lambda item: now - item.queued >= self._starve_s, self._waiting)
+        overdue = takewhile(lambda item: self._waited(item, now), self._waiting)
         found = next(filter(fits, overdue), None)
         self._overdue_last = found is not None
         if found:
@@ -218,7 +218,11 @@ class Composed:
         """Somebody is overdue, and the last relief is paid back."""
         if not self._waiting or self._owed > 0:
             return False
-        return now - next(iter(self._waiting)).queued >= self._starve_s
+        return self._waited(next(iter(self._waiting)), now)
+
+    def _waited(self, item: Item, now: float) -> bool:
+        """Too long."""
+        return item.raised > 0 or now - item.queued >= self._starve_s
 
     def _next(self, count: int) -> Iterator[Item]:
         """The first `count` items that wait, as far as rules 1 and 2 and the order in a queue say."""
@@ -231,3 +235,8 @@ class Composed:
         if item in self._known:
             self._known.remove(item)
             self._groups.leave(item.group)
+
+
+def _rank(item: Item) -> int:
+    """Of its class, 0 is the most urgent; to be raised does not change it."""
+    return CLASSES.index(item.scheduling_class)

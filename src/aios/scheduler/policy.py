@@ -90,7 +90,7 @@ class Levelled(Protocol):
 
 @runtime_checkable
 class Raising(Protocol):
-    """A policy under which to be raised counts though classes don't."""
+    """A policy under which to be raised counts for something else than a better class."""
 
     def rises(self, item: Item) -> bool:
         """Whether `item`, which waits, would stand better if it were raised once more."""
@@ -157,5 +157,5 @@ def level_under(policy: SchedulingPolicy, item: Item) -> int:
 
 
 def rises_under(policy: SchedulingPolicy, item: Item) -> bool:
-    """Whether it can be raised once more: it has not come to the best class, or it would stand better."""
-    return class_rank(item) > 0 or (isinstance(policy, Raising) and policy.rises(item))
+    """Whether it can be raised once more: as the policy says, else until it has come to the best class."""
+    return policy.rises(item) if isinstance(policy, Raising) else class_rank(item) > 0

@@ -33,7 +33,7 @@ from aios.scheduler.door import Door
 from aios.scheduler.members import Members
 from aios.scheduler.patience import Patience
 from aios.scheduler.places import Places
-from aios.scheduler.policy import CLASSES, Item, SchedulingPolicy, class_rank, level_under
+from aios.scheduler.policy import Item, SchedulingPolicy, level_under
 from aios.scheduler.predict import LengthPredictor
 from aios.scheduler.shares import Make, offering, replaced
 from aios.scheduler.ticket import Run, Standing, Ticket, too_late
@@ -327,7 +327,7 @@ class Scheduler:
             self._bus.publish(
                 Promoted(
                     pid=item.pid, call=self._runs[item].ticket.call_id, core=self.core.name,
-                    waited_s=now - item.queued, scheduling_class=CLASSES[class_rank(item)],
+                    waited_s=now - item.queued, raised=item.raised,
                 )
             )  # fmt: skip
         self._dispatch(arrived=bool(items))

@@ -169,7 +169,7 @@ def _words(event: FirstToken | Interrupted | Promoted | ContextMoved | WindowCha
         case Interrupted():
             return f"interrupt ({event.why})"
         case Promoted():
-            return f"promote to {event.scheduling_class}"
+            return f"promote ({event.raised})"
         case ContextMoved():
             return f"context {event.where}"
         case WindowChanged():
