@@ -302,11 +302,13 @@ def test_what_relieves_who_was_raised_is_paid_back_before_the_next_one() -> None
         resident = item(number, queued=float(number), context_tokens=100, resident_tokens=100)
         composed.enqueue(resident, 8.0)
     first, *rest = [composed.select(9.0, lambda _: True) for _ in range(4)]
-    assert first and first.id == 1
+    assert first
+    assert first.id == 1
     assert all(each and each.resident_tokens for each in rest)
     composed.charge(first, 11 * 100, 9.0)
     after = composed.select(9.0, lambda _: True)
-    assert after and after.id == 2
+    assert after
+    assert after.id == 2
 
 
 def test_inside_a_group_composed_serves_the_highest_priority_less_nice_first() -> None:

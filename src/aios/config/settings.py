@@ -53,8 +53,8 @@ class SchedulerSettings(Section, frozen=True):
     quantum_tokens: int = 64
     """Generated tokens after which a running call may be preempted for a waiting one."""
     patience_s: float = 30.0
-    """A call that has waited so long for a slot is raised, by a class where the policy knows classes, and again
-    after each such time; seconds."""
+    """A call that has waited so long for a slot is raised, as its policy has it (docs/explain/scheduling.md),
+    and under most policies again after each such time; seconds."""
     max_queue: int = 10_000
     """Most calls that may wait for one core; further callers wait at the door, they are not refused."""
     options: dict[str, dict[str, Any]] = {}
