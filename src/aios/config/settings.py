@@ -58,7 +58,7 @@ class SchedulerSettings(Section, frozen=True):
     max_queue: int = 10_000
     """Most calls that may wait for one core; further callers wait at the door, they are not refused."""
     options: dict[str, dict[str, Any]] = {}
-    """Parameters of policies, by the policy's name: `[scheduler.options.composed]`, `starve_s = 60`.
+    """Parameters of policies, by the policy's name: `[scheduler.options.composed]`, `relief = 5.0`.
     docs/explain/scheduling.md says which there are."""
 
 
