@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import statistics
 from dataclasses import asdict
 from pathlib import Path
 
@@ -56,20 +55,16 @@ def test_the_fit_agrees_with_another_benchmark_of_the_engine() -> None:
             assert 256 / prefill == pytest.approx(row["aios_prefill"], rel=0.25)
 
 
-@pytest.mark.parametrize(("machine", "policy", "furthest"), [(".", "rr", 0.15), ("slower", "composed", 0.25)])
-def test_the_simulator_tells_what_real_runs_took_that_it_was_not_calibrated_on(
-    machine, policy, furthest
-) -> None:
-    """The runs on the slower machine are of `composed` as it is. One of them was made while that machine was
-    slower still (its note), which no simulator knows."""
-    runs = real_runs(RESULTS / "schedule" / machine / "result.json")
-    costs, factor = calibrated(runs, fitted(*measured(machine)))
+@pytest.mark.parametrize(("machine", "policy"), [(".", "rr"), ("slower", "composed")])
+def test_the_simulator_tells_what_real_runs_took_that_it_was_not_calibrated_on(machine, policy) -> None:
+    """The runs on the slower machine are of `composed` as it is."""
+    runs, alone = real_runs(RESULTS / "schedule" / machine / "result.json"), fitted(*measured(machine))
+    _, factor = calibrated(runs, alone)
     assert 1.0 <= factor < 1.5
-    checks = [row for row in compared(runs, costs) if row["policy"] == policy]
+    checks = [row for row in compared(runs, alone) if row["policy"] == policy]
     assert len(checks) >= 4
-    assert statistics.median(abs(row["error"]) for row in checks) < 0.15
     for row in checks:
-        assert abs(row["error"]) < furthest
+        assert abs(row["error"]) < 0.15
         assert row["simulated"]["kv_hit"] == pytest.approx(row["real"]["kv_hit"], abs=0.02)
         assert row["simulated"]["prompt_tokens"] == pytest.approx(row["real"]["prompt_tokens"], rel=0.03)
 

@@ -47,7 +47,7 @@ def run(
     real = real_runs(out.parent / "schedule" / "result.json")
     alone = fitted(steps, moves)
     costs, factor = calibrated(real, alone)
-    checks = compared(real, costs)
+    checks = compared(real, alone)
     for check in checks:
         run = f"{check['policy']}, {check['agents']} agents, seed {check['seed']}"
         print(f"  {run}: mean completion {check['error']:+.1%} of the real run")

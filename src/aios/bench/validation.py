@@ -3,7 +3,9 @@
 The real runs are those of `aios bench schedule`: agents over HTTP on the embedded core. The simulator replays
 the same agents (`sessions.py`), with about the tokens that their words have. Engine steps were measured with
 the engine alone; live it shares the processor with the kernel and the clients. The runs under `fifo` set the
-factor by which that slows it down; the others had no part in it, and say how far off the simulator is."""
+factor by which that slows it down, each for its seed, whose runs were made next to it (machines drift), and
+all together for what is simulated beyond; the other runs had no part in it, and say how far off the simulator
+is."""
 
 from __future__ import annotations
 
@@ -82,8 +84,13 @@ def simulated(run: dict[str, Any], costs: Costs) -> dict[str, float]:
 def calibrated(runs: Sequence[dict[str, Any]], costs: Costs) -> tuple[Costs, float]:
     """`costs` slowed down by a factor, and the factor: the median over the runs under `fifo` of that (1 to 2,
     in hundredths) which brings the mean completion nearest to the real one."""
-    factor = statistics.median(_factor(run, costs) for run in runs if run["policy"] == "fifo")
+    factor = statistics.median(_factors(runs, costs).values())
     return costs.slower(factor), factor
+
+
+def _factors(runs: Sequence[dict[str, Any]], costs: Costs) -> dict[int, float]:
+    """By seed."""
+    return {run["seed"]: _factor(run, costs) for run in runs if run["policy"] == "fifo"}
 
 
 def _factor(run: dict[str, Any], costs: Costs) -> float:
@@ -95,10 +102,12 @@ def _factor(run: dict[str, Any], costs: Costs) -> float:
 
 
 def compared(runs: Sequence[dict[str, Any]], costs: Costs) -> list[dict[str, Any]]:
-    """Real and simulated side by side; `error`: of the mean completion, relative."""
+    """Real and simulated side by side; `error`: of the mean completion, relative. `costs`: of the engine alone;
+    of each seed there is a run under `fifo`."""
     rows: list[dict[str, Any]] = []
+    factors = _factors(runs, costs)
     for run in runs:
-        virtual = simulated(run, costs)
+        virtual = simulated(run, costs.slower(factors[run["seed"]]))
         rows.append({
             "policy": run["policy"], "agents": run["agents"], "seed": run["seed"],
             "calibrates": run["policy"] == "fifo",
